@@ -1,0 +1,1 @@
+"""The study platform: search, confirm, contrast and report over `sermtl`'s training runs."""

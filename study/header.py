@@ -1,0 +1,95 @@
+"""A study's header: everything that was fixed before its first trial, in `runs/NAME/study.json`.
+
+Written once; a later start with another space, corpus, split or size is refused (decision 2).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sermtl.errors import StudyError
+from sermtl.files import write_text
+
+
+@dataclass(frozen=True)
+class QuestionHeader:
+    """name: e.g. 'emotion'; objective: a dev score's name, e.g. 'emotion_uar'; margin: in the objective's units."""
+
+    name: str
+    main: str
+    auxiliary: tuple[str, ...]
+    objective: str
+    margin: float
+
+
+@dataclass(frozen=True)
+class CorpusHeader:
+    name: str
+    path: str
+    checksum: str
+    synthetic: bool
+    clips: int
+    speakers: int
+    hours: float
+    source: dict[str, Any]  # what `prepare` recorded: reader, options, defects dropped; for synthetic its settings
+
+
+@dataclass(frozen=True)
+class SplitHeader:
+    """id: Split.id; parts: part -> {'clips': n, 'speakers': [..]} for train, dev and test."""
+
+    id: str
+    parts: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """What was fixed before the first trial.
+
+    space      the space's values after `size` was applied, plain TOML values
+    budget     trials, seeds, searches, rungs, exempt: plain values
+    confirm    the confirm arms' keys in report order, e.g. 'emotion.mtl', 'emotion.control',
+               'emotion.mtl-recipe-alone', 'emotion.control-recipe-helped', 'emotion.placebo', 'emotion.placebo-within'
+    versions   package -> version; 'code' is the git commit or the package's version
+    device     what trials run on, e.g. 'cpu (1 thread a trial)' or 'cuda: NVIDIA H200'
+    command    the command line that started the study
+    """
+
+    name: str
+    space_name: str
+    space: dict[str, Any]
+    size: str
+    questions: tuple[QuestionHeader, ...]
+    corpus: CorpusHeader
+    splits: tuple[SplitHeader, ...]
+    budget: dict[str, Any]
+    confirm: tuple[str, ...]
+    versions: dict[str, str]
+    device: str
+    command: str
+    created: str
+
+
+def header_path(study_folder: Path) -> Path:
+    return study_folder / "study.json"
+
+
+def write_header(study_folder: Path, header: StudyHeader) -> None:
+    write_text(header_path(study_folder), json.dumps(asdict(header), indent=1) + "\n")
+
+
+def read_header(study_folder: Path) -> StudyHeader:
+    """Read a study's header. Raises StudyError when the folder is not a study's."""
+    path = header_path(study_folder)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["questions"] = tuple(QuestionHeader(**{**q, "auxiliary": tuple(q["auxiliary"])}) for q in values["questions"])
+        values["corpus"] = CorpusHeader(**values["corpus"])
+        values["splits"] = tuple(SplitHeader(**split) for split in values["splits"])
+        values["confirm"] = tuple(values["confirm"])
+        return StudyHeader(**values)
+    except FileNotFoundError:
+        raise StudyError(f"{study_folder}: not a study (no study.json); `python -m study.status` lists the studies") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path}: not a study's header ({error}); restore it, or start again with another --name") from None

@@ -1,0 +1,120 @@
+"""One frozen record per trial: what flows from search to report.
+
+The driver writes a record, whole, before it tells Optuna how a trial ended; MLflow and the Optuna database can
+both be rebuilt from the records. A record is one JSON file, found by its identity:
+
+    runs/NAME/records/ARM/search-R/NUMBER.json      a search trial
+    runs/NAME/records/ARM/confirm-R/SEED.json       a confirm run
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sermtl.errors import StudyError
+from sermtl.files import write_text
+
+Phase = Literal["search", "confirm"]
+State = Literal["COMPLETE", "PRUNED", "FAILED"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a run is, in every store: checkpoints, MLflow, prediction files, log lines and report rows.
+
+    study    the study's name
+    arm      question and way of training, e.g. 'emotion.mtl' (see space.Arm.key)
+    number   Optuna's trial number: within (arm, search) for a search trial, within the confirm study for a confirm run
+    phase    'search' or 'confirm'
+    split    the split's identity, e.g. 'speaker-s0' or 'speaker-s0-fold2of5' (sermtl.splits.Split.id)
+    seed     the run's seed (RunConfig.seed)
+    search   which repetition of search and confirm, 0 to searches - 1
+    """
+
+    study: str
+    arm: str
+    number: int
+    phase: Phase
+    split: str
+    seed: int
+    search: int = 0
+
+    @property
+    def folder(self) -> str:
+        """Path below the study's folder that no other run has, e.g. 'emotion.mtl/search-0/00012'."""
+        last = f"{self.number:05d}" if self.phase == "search" else f"{self.split}-seed{self.seed}"
+        return f"{self.arm}/{self.phase}-{self.search}/{last}"
+
+    @property
+    def label(self) -> str:
+        """The identity on one line, for logs, MLflow run names and tables."""
+        return f"{self.study}/{self.folder}"
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """How one run went.
+
+    state            COMPLETE (ran all its epochs), PRUNED (stopped early at a rung) or FAILED (with its reason)
+    reason           why a trial was pruned or failed; None when complete
+    value            the question's objective on dev at the final epoch, higher is better; None unless COMPLETE
+    params           what the sampler suggested (search), {} for a confirm run
+    config           every knob of the run (RunConfig.model_dump())
+    epochs           one row per epoch, in order, keys: epoch (1-based), value, learning_rate, seconds_train,
+                     seconds_evaluate, loss_total, loss_<task>, weight_<task>, and every dev score of
+                     sermtl.evaluate (emotion_accuracy, emotion_uar, speaker_eer, ...)
+    exempt           the trial was exempt from pruning (so that a rung's rank can be compared with the final one)
+    device_s         seconds it held its device, all attempts together
+    test_scores      confirm only: the same score names on the test part
+    predictions      confirm only: per-clip predictions, a Parquet path relative to the study's folder
+    pairs            confirm only: verification pairs, likewise, or None
+    mlflow_run_id    the MLflow run that projects this record
+    started, ended   UTC, ISO 8601
+    look             confirm only: 1 for the declared seeds, 2.. for seeds added later
+    """
+
+    identity: Identity
+    state: State
+    value: float | None
+    params: dict[str, Any]
+    config: dict[str, Any]
+    epochs: list[dict[str, float]]
+    device_s: float
+    reason: str | None = None
+    exempt: bool = False
+    test_scores: dict[str, float] = field(default_factory=dict)
+    predictions: str | None = None
+    pairs: str | None = None
+    mlflow_run_id: str | None = None
+    started: str = ""
+    ended: str = ""
+    host: str = ""
+    device: str = ""
+    look: int = 1
+
+
+def record_path(study_folder: Path, identity: Identity) -> Path:
+    return study_folder / "records" / f"{identity.folder}.json"
+
+
+def write_record(study_folder: Path, record: TrialRecord) -> None:
+    """Write a record whole. A record that exists is never changed: the first ending told stays."""
+    path = record_path(study_folder, record.identity)
+    if not path.exists():
+        write_text(path, json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+
+
+def read_record(path: Path) -> TrialRecord:
+    """Read one record. Raises StudyError naming the file when it is not a record."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return TrialRecord(**{**values, "identity": Identity(**values["identity"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StudyError(f"{path}: not a trial record ({error}); run `python -m study.doctor` on the study") from None
+
+
+def read_records(study_folder: Path) -> list[TrialRecord]:
+    """All records of a study, ordered by arm, search, phase and number."""
+    records = [read_record(path) for path in (study_folder / "records").rglob("*.json")]
+    return sorted(records, key=lambda r: (r.identity.arm, r.identity.search, r.identity.phase, r.identity.number))
