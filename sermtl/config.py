@@ -6,6 +6,7 @@ all call a knob by the same name. `RunConfig()` is the paper's recipe A with the
 `Deviation:` marks where a default differs from the paper's reading; there is none at present.
 """
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +66,9 @@ class RunConfig(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD momentum [P]; AdamW's first beta")
     weight_decay: float = Field(5e-4, ge=0, le=10, description="L2 penalty (SGD) [P], decoupled decay (AdamW)")
     schedule: Literal["step", "cosine", "onecycle", "constant"] = Field("step", description="learning-rate schedule [P: step]")
-    step_fraction: float = Field(1 / 3, gt=0, le=1, description="step: share of the epochs between drops [P: 20 of 60; B: 30 of 50]")
+    step_fraction: float = Field(
+        1 / 3, gt=0, le=1, description="step: share of the epochs between drops [P: 20 of 60; B: 30 of 50]"
+    )
     step_gamma: float = Field(0.1, gt=0, le=1, description="step: factor at each drop [P]")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of every task's cross entropy [P: none]")
     time_mask: float = Field(0.0, ge=0, le=0.5, description="SpecAugment: widest masked share of the frames [P: none]")
@@ -186,7 +189,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        import json
-
-        return json.dumps(value)  # a JSON string is a valid TOML basic string
+        # a JSON string is a TOML basic string, but for DEL, which TOML wants escaped
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)

@@ -1,0 +1,34 @@
+# Everything a newcomer needs: `make study` and `make test`. Needs Python 3.11 or later, make and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: study test test-slow lint types bench clean
+
+study: .venv/installed
+	$(BIN)/python -m study.run --space mtl
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python -m tests.benchmarks
+
+# torch goes first and alone: its range is then settled before anything else can ask for a newer one.
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet "torch>=2.11,<2.14"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,249 @@
+"""A search space file → the arms of every question: what is searched, what is fixed, and the budget.
+
+Both arms of a question get the same knobs, ranges, start points, trials, rungs and seeds; the multi-task arm has
+its auxiliary tasks' loss weights on top (decision 6).
+"""
+
+import re
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from sermtl.config import RunConfig, make_config
+from sermtl.errors import ConfigError, SpaceError
+from sermtl.evaluate import objective
+from sermtl.tasks import HasColumns, make_tasks
+from study.space_file import Range, SizeTable, SpaceFile, read_space_file
+
+WEIGHT = "weight_"  # prefix of the loss weights' parameter names
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One searched parameter, by the name it has in RunConfig, or `weight_TASK`."""
+
+    name: str
+    distribution: BaseDistribution
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training under study: the multi-task arm ('mtl') or its single-task control ('control')."""
+
+    question: str
+    name: Literal["mtl", "control"]
+    main: str
+    auxiliary: tuple[str, ...]
+    knobs: tuple[Knob, ...]
+    fixed: dict[str, Any]
+    weights: dict[str, float]  # auxiliary tasks' weights that are not searched
+
+    @property
+    def key(self) -> str:
+        """The arm's name in every store, e.g. 'emotion.mtl'."""
+        return f"{self.question}.{self.name}"
+
+    def config(self, params: dict[str, Any], seed: int = 0, **changes: Any) -> RunConfig:
+        """The run configuration at a point of the arm's space. Raises ConfigError."""
+        weights = {task: params.get(WEIGHT + task, self.weights.get(task, 1.0)) for task in self.auxiliary}
+        knobs = {name: value for name, value in params.items() if not name.startswith(WEIGHT)}
+        values = {**self.fixed, **knobs, "main": self.main, "auxiliary": weights, "seed": seed, **changes}
+        return make_config(values, self.key)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which task is to be helped by which others; `objective` names a dev score, higher is better."""
+
+    name: str
+    main: str
+    auxiliary: tuple[str, ...]
+    objective: str
+    margin: float
+    mtl: Arm
+    control: Arm
+
+    @property
+    def arms(self) -> tuple[Arm, Arm]:
+        return (self.mtl, self.control)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """trials per arm and search; rungs in epochs; keep: share that passes a rung; exempt: share never pruned."""
+
+    trials: int
+    seeds: int
+    searches: int
+    startup: int
+    rungs: tuple[int, ...]
+    keep: float
+    exempt: float
+
+
+@dataclass(frozen=True)
+class Space:
+    """A validated search space at one size.
+
+    starts   start points (params), tried first in every arm
+    values   the plain values that identify the space: a study refuses to go on with others
+    """
+
+    name: str
+    title: str
+    size: str
+    questions: tuple[Question, ...]
+    starts: tuple[dict[str, Any], ...]
+    placebo: bool
+    budget: Budget
+    values: dict[str, Any]
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        return tuple(arm for question in self.questions for arm in question.arms)
+
+    @property
+    def searched(self) -> bool:
+        """False for a space of fixed recipes: nothing to search, everything to confirm."""
+        return any(arm.knobs for arm in self.arms)
+
+
+def shipped_spaces() -> list[str]:
+    """Names of the spaces that come with the package."""
+    return sorted(Path(entry.name).stem for entry in resources.files("search_spaces").iterdir() if entry.name.endswith(".toml"))
+
+
+def space_path(name_or_path: str) -> Path:
+    """A shipped name or any TOML's path → the file. Raises SpaceError listing the shipped names."""
+    path = Path(name_or_path)
+    if path.suffix == ".toml" and path.is_file():
+        return path
+    if name_or_path in shipped_spaces():
+        return Path(str(resources.files("search_spaces") / f"{name_or_path}.toml"))
+    raise SpaceError(f"{name_or_path!r} is neither a shipped space nor a TOML file; shipped: {', '.join(shipped_spaces())}")
+
+
+def read_space(name_or_path: str, size: str, *, budget: dict[str, int] | None = None, fixed: dict[str, Any] | None = None) -> Space:
+    """Read a space at a size; `budget` and `fixed` are the command line's own wishes and win over the file's.
+
+    Raises SpaceError naming the file, key, value and remedy.
+    """
+    path = space_path(name_or_path)
+    file = read_space_file(path)
+    if size not in file.size:
+        raise SpaceError(f"{path}: has no [size.{size}]; it has {', '.join(sorted(file.size))}: choose one with --size")
+    table = file.size[size].model_copy(update=budget or {})
+    overrides = fixed or {}
+    try:
+        questions = tuple(_question(name, file, table, overrides) for name in file.questions)
+        space = Space(
+            name=path.stem,
+            title=file.title,
+            size=size,
+            questions=questions,
+            starts=_starts(file, table),
+            placebo=file.placebo,
+            budget=Budget(
+                table.trials if _searched(file, table) else 0,
+                table.seeds,
+                table.searches,
+                table.startup,
+                table.rungs,
+                table.keep,
+                table.exempt,
+            ),
+            values={**file.model_dump(mode="json"), "size": table.model_dump(mode="json"), "overrides": overrides},
+        )
+        _check_points(space)
+    except ConfigError as error:
+        raise SpaceError(f"{path}: {error}") from None
+    if space.searched and space.budget.trials < 1:
+        raise SpaceError(f"{path}: size.{size}.trials is {table.trials}, but something is searched; set it to at least 1")
+    return space
+
+
+def check_tasks(space: Space, corpus: HasColumns) -> None:
+    """Every task of every question has labels in the corpus. Raises SpaceError with the remedy."""
+    for question in space.questions:
+        try:
+            make_tasks((question.main, *question.auxiliary), corpus)
+        except ConfigError as error:
+            raise SpaceError(f"{space.name}: question {question.name!r}: {error}") from None
+
+
+def _searched(file: SpaceFile, table: SizeTable) -> dict[str, Range]:
+    return {**file.search, **table.search}
+
+
+def _question(name: str, file: SpaceFile, table: SizeTable, overrides: dict[str, Any]) -> Question:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,40}", name):
+        raise SpaceError(f"questions: {name!r} is not a name of a question; use letters a-z, digits, '-' and '_'")
+    asked = file.questions[name]
+    fixed = {**file.fixed, **table.fixed, **asked.fixed, **overrides}
+    ranges = {key: value for key, value in _searched(file, table).items() if key not in asked.fixed and key not in overrides}
+    knobs = tuple(_knob(key, value) for key, value in ranges.items())
+    weights = {task: file.weights.get(task, 1.0) for task in asked.auxiliary}
+    loose = tuple(_knob(WEIGHT + task, value) for task, value in weights.items() if isinstance(value, Range))
+    given = {task: value for task, value in weights.items() if isinstance(value, float)}
+    fixed = {key: value for key, value in fixed.items() if key not in ranges}
+    mtl = Arm(name, "mtl", asked.main, asked.auxiliary, knobs + loose, fixed, given)
+    control = replace(mtl, name="control", auxiliary=(), knobs=knobs, weights={})
+    disjoint = control.config(_lowest(control)).split != "sentence"
+    return Question(
+        name, asked.main, asked.auxiliary, asked.objective or objective(asked.main, disjoint), asked.margin, mtl, control
+    )
+
+
+def _knob(name: str, value: Range) -> Knob:
+    if value.choices is not None:
+        return Knob(name, CategoricalDistribution(value.choices))
+    assert value.low is not None  # the schema says so, and the next
+    assert value.high is not None
+    whole = not name.startswith(WEIGHT) and RunConfig.model_fields[name].annotation is int
+    if whole:
+        return Knob(name, IntDistribution(int(value.low), int(value.high), log=value.log, step=int(value.step or 1)))
+    return Knob(name, FloatDistribution(float(value.low), float(value.high), log=value.log, step=value.step))
+
+
+def _starts(file: SpaceFile, table: SizeTable) -> tuple[dict[str, Any], ...]:
+    """Start points, less what this size does not search or does not reach."""
+    ranges = {name: _knob(name, value).distribution for name, value in _searched(file, table).items()}
+    ranges |= {WEIGHT + t: _knob(WEIGHT + t, value).distribution for t, value in file.weights.items() if isinstance(value, Range)}
+    starts = []
+    for start in file.start:
+        inside = {name: value for name, value in start.items() if name in ranges and _contains(ranges[name], value)}
+        if inside and inside not in starts:
+            starts.append(inside)
+    return tuple(starts)
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
+
+
+def _lowest(arm: Arm) -> dict[str, Any]:
+    """A corner of the arm's space."""
+    return {knob.name: _corners(knob)[0] for knob in arm.knobs}
+
+
+def _corners(knob: Knob) -> list[Any]:
+    distribution = knob.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return [distribution.low, distribution.high]
+
+
+def _check_points(space: Space) -> None:
+    """Every bound and choice of every knob makes a valid configuration. Raises ConfigError."""
+    for arm in space.arms:
+        corner = _lowest(arm)
+        for knob in arm.knobs:
+            for value in _corners(knob):
+                arm.config({**corner, knob.name: value})

@@ -1,0 +1,148 @@
+"""What a search space file may say: the schema of `search_spaces/*.toml`, each key with its bound.
+
+A wrong key, type or bound is refused here, before anything is spent, in one line that names the file, the key,
+the value and the remedy. `space.py` turns a valid file into arms.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sermtl.config import RunConfig, explain, read_toml
+from sermtl.errors import ConfigError, SpaceError, did_you_mean
+
+Size = Literal["small", "full"]
+SIZES: tuple[str, ...] = get_args(Size)
+Plain = bool | int | float | str
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Range(Table):
+    """A searched knob: `{low, high}` with `log` or `step`, or `{choices}`."""
+
+    low: float | int | None = None
+    high: float | int | None = None
+    log: bool = False
+    step: float | int | None = None
+    choices: tuple[Plain, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.choices is not None:
+            if len(self.choices) < 2 or any(v is not None for v in (self.low, self.high, self.step)) or self.log:
+                raise ValueError("choices needs at least 2 values and nothing beside it; fix the knob under [fixed] instead")
+        elif self.low is None or self.high is None:
+            raise ValueError("a range needs low and high, or choices")
+        elif not self.low < self.high:
+            raise ValueError(f"low must be below high, but got low = {self.low}, high = {self.high}")
+        elif self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError(f"a log range needs low above 0 and no step, but got low = {self.low}, step = {self.step}")
+        elif self.step is not None and self.step <= 0:
+            raise ValueError(f"step must be above 0, but got {self.step}")
+        return self
+
+
+class QuestionTable(Table):
+    """Which task is to be helped, by which others; the margin is the smallest difference worth having."""
+
+    main: str
+    auxiliary: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(gt=0, lt=1)
+    objective: str | None = None
+    fixed: dict[str, Plain] = {}
+
+
+class SizeTable(Table):
+    """Budget and fixed knobs at one size; `trials` is per arm."""
+
+    trials: int = Field(default=0, ge=0, le=100_000)
+    seeds: int = Field(ge=1, le=1000)
+    searches: int = Field(default=1, ge=1, le=100)
+    startup: int = Field(default=5, ge=1, le=10_000)
+    rungs: tuple[int, ...] = ()
+    keep: float = Field(default=0.5, gt=0, lt=1)
+    exempt: float = Field(default=0.1, ge=0, le=1)
+    fixed: dict[str, Plain] = {}
+    search: dict[str, Range] = {}
+
+    @model_validator(mode="after")
+    def _rungs_rise(self) -> Self:
+        if any(rung < 1 for rung in self.rungs) or list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs must be rising epochs from 1 on, but got {list(self.rungs)}")
+        return self
+
+
+class SpaceFile(Table):
+    """A whole search space file."""
+
+    title: str
+    questions: dict[str, QuestionTable] = Field(min_length=1)
+    fixed: dict[str, Plain] = {}
+    search: dict[str, Range] = {}
+    weights: dict[str, Range | float] = {}
+    start: tuple[dict[str, Plain], ...] = ()
+    placebo: bool = True
+    size: dict[Size, SizeTable] = Field(min_length=1)
+
+
+def read_space_file(path: Path) -> SpaceFile:
+    """Read and validate a space file. Raises SpaceError naming the file, key, value and remedy."""
+    try:
+        values = read_toml(path)
+    except ConfigError as error:
+        raise SpaceError(str(error)) from None
+    try:
+        file = SpaceFile.model_validate(values)
+    except ValidationError as error:
+        raise SpaceError(f"{path}: {_complaint(error)}") from None
+    _check_knobs(file, path)
+    return file
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    *parents, last = (str(part) for part in first["loc"]) if first["loc"] else ("",)
+    where = ".".join(parents) or "the file"
+    if first["type"] == "extra_forbidden":
+        return f"{last!r} is not a key of {where}{did_you_mean(last, _known_keys(parents))}"
+    if first["type"] == "missing":
+        return f"{where} lacks the key {last!r}; add it"
+    return explain(error)
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    if not parents:
+        return list(SpaceFile.model_fields)
+    if parents[0] == "questions":
+        return list(QuestionTable.model_fields)
+    if parents[0] == "size" and len(parents) == 2:
+        return list(SizeTable.model_fields)
+    return list(Range.model_fields)
+
+
+def _check_knobs(file: SpaceFile, path: Path) -> None:
+    """Every knob named anywhere is a knob of RunConfig that a space may set."""
+    tables: dict[str, dict[str, Any]] = {"fixed": file.fixed, "search": file.search}
+    tables |= {f"questions.{name}.fixed": dict(question.fixed) for name, question in file.questions.items()}
+    for size, table in file.size.items():
+        tables |= {f"size.{size}.fixed": dict(table.fixed), f"size.{size}.search": dict(table.search)}
+    for number, start in enumerate(file.start):
+        tables[f"start[{number}]"] = {
+            key: value for key, value in start.items() if key != "label" and not key.startswith("weight_")
+        }
+    own = {"main": "questions", "auxiliary": "[weights]", "placebo": "placebo = true", "seed": "--seeds"}
+    known = [name for name in RunConfig.model_fields if name not in own]
+    for where, table in tables.items():
+        for key in table:
+            if key in own:
+                raise SpaceError(f"{path}: {where}: {key!r} is set by the study itself; use {own[key]}")
+            if key not in known:
+                raise SpaceError(f"{path}: {where}: {key!r} is not a knob{did_you_mean(key, known)}")
+    auxiliary = {task for question in file.questions.values() for task in question.auxiliary}
+    for task in file.weights:
+        if task not in auxiliary:
+            raise SpaceError(f"{path}: weights: {task!r} is no question's auxiliary task{did_you_mean(task, sorted(auxiliary))}")

@@ -1,0 +1,87 @@
+"""Records and headers: written once, read back equal, refused when damaged."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sermtl.errors import StudyError, UserError, run_command
+from sermtl.files import sha256, whole_file
+from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
+from study.record import Identity, TrialRecord, read_record, read_records, record_path, write_record
+
+WHO = Identity("demo", "emotion.mtl", 3, "search", "speaker-s0", 0)
+RECORD = TrialRecord(WHO, "COMPLETE", 0.5, {"learning_rate": 0.1}, {"epochs": 2}, [{"epoch": 1.0, "value": 0.4}], 1.5)
+
+
+def test_a_record_comes_back_equal_and_the_first_ending_stays(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    write_record(tmp_path, replace(RECORD, state="FAILED", value=None))
+    assert read_record(record_path(tmp_path, WHO)) == RECORD
+    assert read_records(tmp_path) == [RECORD]
+
+
+def test_every_run_has_its_own_place(tmp_path: Path) -> None:
+    confirm = replace(WHO, phase="confirm", number=0, seed=1000)
+    others = [
+        WHO,
+        replace(WHO, number=4),
+        replace(WHO, search=1),
+        replace(WHO, arm="emotion.control"),
+        confirm,
+        replace(confirm, seed=1001),
+        replace(confirm, split="speaker-s1"),
+    ]
+    assert len({record_path(tmp_path, identity) for identity in others}) == len(others)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    path = record_path(tmp_path, WHO)
+    path.parent.mkdir(parents=True)
+    for text in ("", "{", "[]", '{"identity": {}}'):
+        path.write_text(text)
+        with pytest.raises(StudyError, match="not a trial record"):
+            read_record(path)
+
+
+def test_a_header_comes_back_equal(tmp_path: Path) -> None:
+    header = StudyHeader(
+        "demo", "mtl", {"a": 1}, "small", (QuestionHeader("emotion", "emotion", ("speaker",), "emotion_uar", 0.02),),
+        CorpusHeader("synthetic", "x.arrow", "ab", True, 10, 5, 0.1, {}), (SplitHeader("speaker-s0", {"train": {"clips": 3}}),),
+        {"trials": 12}, ("emotion.mtl",), {"python": "3"}, "cpu", "python -m study.run", "2026-01-01",
+    )  # fmt: skip
+    write_header(tmp_path, header)
+    assert read_header(tmp_path) == header
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(StudyError, match="not a study's header"):
+        read_header(tmp_path)
+    with pytest.raises(StudyError, match="not a study"):
+        read_header(tmp_path / "none")
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+
+    def stopped() -> None:
+        with whole_file(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert list(path.parent.iterdir()) == []
+    with whole_file(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert sha256(path).startswith("5d5766cf")  # sha256("whole")
+
+
+def test_a_users_mistake_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def mistake() -> int:
+        raise UserError("wrong:\n  the value")
+
+    assert run_command(mistake) == 2
+    assert capsys.readouterr().err == "error: wrong: the value\n"
+    assert run_command(lambda: None) == 0
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)

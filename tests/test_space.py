@@ -1,0 +1,131 @@
+"""Search spaces: shipped ones load, both arms get equal chances, and nothing wrong is let through."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sermtl.errors import SpaceError
+from study.space import Space, check_tasks, read_space, shipped_spaces, space_path
+from study.space_file import SIZES
+from tests.test_tasks import Columns
+
+SPACE = """
+title = "t"
+[questions.emotion]
+main = "emotion"
+auxiliary = ["speaker"]
+margin = 0.02
+[search]
+learning_rate = { low = 0.001, high = 0.1, log = true }
+epochs = { low = 2, high = 4 }
+[weights]
+speaker = { low = 0.1, high = 3.0 }
+[size.small]
+trials = 3
+seeds = 2
+rungs = [1, 2]
+"""
+
+
+@pytest.fixture()
+def write(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def _write(text: str) -> str:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return str(path)
+
+    return _write
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+@pytest.mark.parametrize("size", SIZES)
+def test_every_shipped_space_loads_at_every_size(name: str, size: str) -> None:
+    space = read_space(name, size)
+    assert space.questions
+    assert space.searched == (name != "paper")
+    for question in space.questions:
+        mtl, control = question.arms
+        assert set(mtl.knobs) - set(control.knobs) == {knob for knob in mtl.knobs if knob.name.startswith("weight_")}
+        assert mtl.fixed == control.fixed
+        assert control.auxiliary == ()
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_any_sampled_point_is_a_valid_configuration(name: str) -> None:
+    for size in SIZES:
+        for arm in read_space(name, size).arms:
+            study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+            for _ in range(50):
+                trial = study.ask({knob.name: knob.distribution for knob in arm.knobs})
+                config = arm.config(trial.params, seed=7)
+                assert config.seed == 7
+                assert set(config.auxiliary) == set(arm.auxiliary)
+                assert all(getattr(config, key) == value for key, value in trial.params.items() if not key.startswith("weight_"))
+
+
+def test_the_papers_recipes_are_the_papers() -> None:
+    arms = {arm.key: arm.config({}) for arm in read_space("paper", "full").arms}
+    a, b = arms["emotion-a.mtl"], arms["emotion-b.mtl"]
+    assert (a.epochs, a.learning_rate, round(a.epochs * a.step_fraction), a.auxiliary) == (60, 0.01, 20, {"speaker": 1.0})
+    assert (b.epochs, b.learning_rate, round(b.epochs * b.step_fraction), b.split) == (50, 0.001, 30, "paper")
+    assert arms["emotion-a.control"].auxiliary == {}
+    assert (a.width, a.bins, a.frames, a.weight_decay, a.momentum, a.batch_size) == (1, 512, 400, 5e-4, 0.9, 64)
+
+
+def test_start_points_keep_only_what_a_size_reaches(write) -> None:  # type: ignore[no-untyped-def]
+    start = "\n[[start]]\nlabel = 'A'\nlearning_rate = 0.01\nepochs = 60\nweight_speaker = 1.0\n"
+    assert read_space(write(SPACE + start), "small").starts == ({"learning_rate": 0.01, "weight_speaker": 1.0},)
+    assert {"learning_rate", "epochs", "schedule", "weight_speaker"} <= set(read_space("mtl", "full").starts[0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("learning_rate", "lerning_rate", "search: 'lerning_rate' is not a knob; did you mean 'learning_rate'?"),
+        ("low = 0.001", "low = 1", "low must be below high"),
+        ("low = 0.001", "low = -1", "a log range needs low above 0"),
+        ("high = 0.1", "high = 100", "learning_rate: input should be less than or equal to 10, but got 100"),
+        ("seeds = 2", "seeds = 0", "size.small.seeds: input should be greater than or equal to 1, but got 0"),
+        ("trials = 3", "trials = 0", "set it to at least 1"),
+        ("rungs = [1, 2]", "rungs = [2, 1]", "rungs must be rising"),
+        ("margin = 0.02", "", "questions.emotion lacks the key 'margin'"),
+        ("margin", "margins", "margin"),
+        ("[weights]\nspeaker", "[weights]\nspeakers", "weights: 'speakers' is no question's auxiliary task; did you mean 'speaker'?"),
+        ('auxiliary = ["speaker"]', "auxiliary = []", "auxiliary"),
+        ("[search]", "[serch]", "'serch' is not a key of the file; did you mean 'search'?"),
+        ("epochs = { low = 2, high = 4 }", "seed = { low = 2, high = 4 }", "'seed' is set by the study itself; use --seeds"),
+        ("questions.emotion", 'questions."../emotion"', "is not a name of a question"),
+        ("title", "title = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_space_is_refused_by_name(write, old: str, new: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    path = write(SPACE.replace(old, new, 1))
+    with pytest.raises(SpaceError) as caught:
+        read_space(path, "small")
+    assert said in str(caught.value)
+    assert "mine.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_or_size_lists_what_there_is(write) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(SpaceError, match="shipped: demographics, emotion, mtl, paper"):
+        space_path("mtll")
+    with pytest.raises(SpaceError, match=r"has no \[size.full\]; it has small"):
+        read_space(write(SPACE), "full")
+
+
+def test_the_command_line_wins_over_the_file(write) -> None:  # type: ignore[no-untyped-def]
+    space: Space = read_space(write(SPACE), "small", budget={"trials": 9}, fixed={"split": "sentence", "epochs": 3})
+    assert space.budget.trials == 9
+    assert {knob.name for knob in space.arms[1].knobs} == {"learning_rate"}
+    assert space.arms[0].config({"learning_rate": 0.1}).split == "sentence"
+    assert read_space("mtl", "small", fixed={"split": "sentence"}).questions[1].objective == "speaker_top1"
+    assert read_space("mtl", "small").questions[1].objective == "speaker_verification"
+
+
+def test_tasks_must_be_in_the_corpus(write) -> None:  # type: ignore[no-untyped-def]
+    space = read_space(write(SPACE), "small")
+    check_tasks(space, Columns(speaker=["a", "b"], emotion=["x", "y"]))
+    with pytest.raises(SpaceError, match="question 'emotion': 'speaker' is not a task of this corpus"):
+        check_tasks(space, Columns(emotion=["x", "y"]))
