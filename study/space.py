@@ -89,6 +89,8 @@ class Space:
     """A validated search space at one size.
 
     starts   start points (params), tried first in every arm
+    draws    split knobs of each draw of the split; one empty draw is the space's own split
+    nested   each draw is searched by itself (search r sees draw r alone); else draw 0 is searched for all
     values   the plain values that identify the space: a study refuses to go on with others
     """
 
@@ -100,6 +102,16 @@ class Space:
     placebo: bool
     budget: Budget
     values: dict[str, Any]
+    draws: tuple[dict[str, Any], ...] = ({},)
+    nested: bool = True
+
+    def search_split(self, search: int) -> dict[str, Any]:
+        """Split knobs that search repetition `search` runs on: pass them to `Arm.config` as changes."""
+        return self.draws[search % len(self.draws)] if self.nested else self.draws[0]
+
+    def confirm_splits(self, search: int) -> tuple[dict[str, Any], ...]:
+        """Split knobs that the winners of search repetition `search` are confirmed on."""
+        return (self.search_split(search),) if self.nested else self.draws
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -126,10 +138,19 @@ def space_path(name_or_path: str) -> Path:
     raise SpaceError(f"{name_or_path!r} is neither a shipped space nor a TOML file; shipped: {', '.join(shipped_spaces())}")
 
 
-def read_space(name_or_path: str, size: str, *, budget: dict[str, int] | None = None, fixed: dict[str, Any] | None = None) -> Space:
-    """Read a space at a size; `budget` and `fixed` are the command line's own wishes and win over the file's.
+def read_space(
+    name_or_path: str,
+    size: str,
+    *,
+    budget: dict[str, int] | None = None,
+    fixed: dict[str, Any] | None = None,
+    draws: tuple[dict[str, Any], ...] = ({},),
+    nested: bool = True,
+) -> Space:
+    """Read a space at a size; `budget`, `fixed` and `draws` are the command line's wishes and win over the file's.
 
-    Raises SpaceError naming the file, key, value and remedy.
+    Nested draws multiply the searches: every repetition searches each draw. Raises SpaceError naming the file, key,
+    value and remedy.
     """
     path = space_path(name_or_path)
     file = read_space_file(path)
@@ -149,13 +170,21 @@ def read_space(name_or_path: str, size: str, *, budget: dict[str, int] | None = 
             budget=Budget(
                 table.trials if _searched(file, table) else 0,
                 table.seeds,
-                table.searches,
+                table.searches * (len(draws) if nested else 1),
                 table.startup,
                 table.rungs,
                 table.keep,
                 table.exempt,
             ),
-            values={**file.model_dump(mode="json"), "size": table.model_dump(mode="json"), "overrides": overrides},
+            values={
+                **file.model_dump(mode="json"),
+                "size": table.model_dump(mode="json"),
+                "overrides": overrides,
+                "draws": list(draws),
+                "nested": nested,
+            },
+            draws=draws,
+            nested=nested,
         )
         _check_points(space)
     except ConfigError as error:
