@@ -18,7 +18,7 @@ from sermtl.evaluate import objective
 from sermtl.tasks import HasColumns, make_tasks
 from study.space_file import Range, SizeTable, SpaceFile, read_space_file
 
-WEIGHT = "weight_"  # prefix of the loss weights' parameter names
+WEIGHT = "weight_"  # a loss weight's parameter name is this and the task; `weight_decay` is a knob, no task may be called decay
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Arm:
     def config(self, params: dict[str, Any], seed: int = 0, **changes: Any) -> RunConfig:
         """The run configuration at a point of the arm's space. Raises ConfigError."""
         weights = {task: params.get(WEIGHT + task, self.weights.get(task, 1.0)) for task in self.auxiliary}
-        knobs = {name: value for name, value in params.items() if not name.startswith(WEIGHT)}
+        knobs = {name: value for name, value in params.items() if name.removeprefix(WEIGHT) not in weights}
         values = {**self.fixed, **knobs, "main": self.main, "auxiliary": weights, "seed": seed, **changes}
         return make_config(values, self.key)
 
@@ -209,7 +209,7 @@ def _searched(file: SpaceFile, table: SizeTable) -> dict[str, Range]:
 
 def _question(name: str, file: SpaceFile, table: SizeTable, overrides: dict[str, Any]) -> Question:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,40}", name):
-        raise SpaceError(f"questions: {name!r} is not a name of a question; use letters a-z, digits, '-' and '_'")
+        raise ConfigError(f"questions: {name!r} is not a name of a question; use letters a-z, digits, '-' and '_'")
     asked = file.questions[name]
     fixed = {**file.fixed, **table.fixed, **asked.fixed, **overrides}
     ranges = {key: value for key, value in _searched(file, table).items() if key not in asked.fixed and key not in overrides}
@@ -231,8 +231,7 @@ def _knob(name: str, value: Range) -> Knob:
         return Knob(name, CategoricalDistribution(value.choices))
     assert value.low is not None  # the schema says so, and the next
     assert value.high is not None
-    whole = not name.startswith(WEIGHT) and RunConfig.model_fields[name].annotation is int
-    if whole:
+    if name in RunConfig.model_fields and RunConfig.model_fields[name].annotation is int:
         return Knob(name, IntDistribution(int(value.low), int(value.high), log=value.log, step=int(value.step or 1)))
     return Knob(name, FloatDistribution(float(value.low), float(value.high), log=value.log, step=value.step))
 

@@ -128,8 +128,8 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
     """Every knob named anywhere is a knob of RunConfig that a space may set."""
     tables: dict[str, dict[str, Any]] = {"fixed": file.fixed, "search": file.search}
     tables |= {f"questions.{name}.fixed": dict(question.fixed) for name, question in file.questions.items()}
-    for size, table in file.size.items():
-        tables |= {f"size.{size}.fixed": dict(table.fixed), f"size.{size}.search": dict(table.search)}
+    for size, budget in file.size.items():
+        tables |= {f"size.{size}.fixed": dict(budget.fixed), f"size.{size}.search": dict(budget.search)}
     for number, start in enumerate(file.start):
         tables[f"start[{number}]"] = {
             key: value for key, value in start.items() if key != "label" and not key.startswith("weight_")
@@ -142,7 +142,6 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
                 raise SpaceError(f"{path}: {where}: {key!r} is set by the study itself; use {own[key]}")
             if key not in known:
                 raise SpaceError(f"{path}: {where}: {key!r} is not a knob{did_you_mean(key, known)}")
-    auxiliary = {task for question in file.questions.values() for task in question.auxiliary}
     for task in file.weights:
         if task not in auxiliary:
             raise SpaceError(f"{path}: weights: {task!r} is no question's auxiliary task{did_you_mean(task, sorted(auxiliary))}")
