@@ -130,10 +130,10 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
     tables |= {f"questions.{name}.fixed": dict(question.fixed) for name, question in file.questions.items()}
     for size, budget in file.size.items():
         tables |= {f"size.{size}.fixed": dict(budget.fixed), f"size.{size}.search": dict(budget.search)}
+    auxiliary = {task for question in file.questions.values() for task in question.auxiliary}
+    said = {"label"} | {f"weight_{task}" for task in auxiliary}
     for number, start in enumerate(file.start):
-        tables[f"start[{number}]"] = {
-            key: value for key, value in start.items() if key != "label" and not key.startswith("weight_")
-        }
+        tables[f"start[{number}]"] = {key: value for key, value in start.items() if key not in said}
     own = {"main": "questions", "auxiliary": "[weights]", "placebo": "placebo = true", "seed": "--seeds"}
     known = [name for name in RunConfig.model_fields if name not in own]
     for where, table in tables.items():
