@@ -1,0 +1,304 @@
+"""The corpus file: every waveform and label of one corpus in one Arrow file, written whole and memory-mapped.
+
+Layout: an Arrow IPC file with a single record batch, so that all samples are one flat int16 buffer:
+
+    clip      utf8                   unique name
+    samples   large_list<int16>      16 kHz mono
+    <label>   utf8, null = unknown   speaker, emotion, sentence, level, sex, age, race, ethnicity and any other
+
+and JSON under the schema metadata key `sermtl`: format, name, synthetic, source, defects, votes, checksum.
+
+A `Corpus` hands out the clips of a `Split`, and the test part only to the confirm phase.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sermtl.config import SAMPLE_RATE_HZ
+from sermtl.errors import CorpusError, SealedError, SplitError
+from sermtl.files import whole_file
+from sermtl.tasks import age_band
+
+FORMAT = 1  # raised when an older reader could no longer read the file
+METADATA_KEY = b"sermtl"
+DEMOGRAPHICS = ("sex", "age", "race", "ethnicity")
+STANDARD_LABELS = ("speaker", "emotion", "sentence", "level", *DEMOGRAPHICS)  # in this order in the file, others after by name
+RESERVED_COLUMNS = ("clip", "samples")
+
+PartName = Literal["train", "dev", "test"]
+Phase = Literal["search", "confirm"]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One recording: `samples` (n,) int16, 16 kHz mono; `labels` as text, None where unknown."""
+
+    name: str
+    samples: NDArray[np.int16]
+    labels: dict[str, str | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which clips train, choose and tell. Made by `splits.make_split`; its clips are handed out by `Corpus.part` only.
+
+    The parts are private because the test part is sealed until the confirm phase.
+    """
+
+    id: str
+    kind: str
+    seed: int
+    speaker_disjoint: bool
+    checksum: str  # of the corpus it was made for
+    _train: Indices
+    _dev: Indices
+    _test: Indices
+
+    def describe(self, corpus: "Corpus") -> dict[str, dict[str, Any]]:
+        """What each part holds, without saying which clips.
+
+        part -> {clips, share, speakers: [...], sentences: [...], demographics: {name: {value: speakers}}, emotion: {class: clips}}
+        """
+        return {part: _describe(corpus, indices) for part, indices in self._parts().items()}
+
+    def check(self, corpus: "Corpus") -> None:
+        """Raise SplitError if a clip, or a speaker (sentence) of a speaker- (sentence-) disjoint split, lies in two parts."""
+        if self.checksum != corpus.checksum:
+            raise SplitError(f"split {self.id!r} was made for another corpus than {corpus.path}; make it again with make_split")
+        group = corpus.column("speaker" if self.speaker_disjoint else "sentence")
+        names = ("speaker" if self.speaker_disjoint else "sentence", "clip")
+        parts = list(self._parts().items())
+        for number, (first, a) in enumerate(parts):
+            for second, b in parts[number + 1 :]:
+                for name, shared in zip(names, (set(group[a]) & set(group[b]), set(a.tolist()) & set(b.tolist())), strict=True):
+                    if shared:
+                        raise SplitError(
+                            f"split {self.id!r}: {name} {min(shared)!r} is in both the {first} and the {second} part; it would leak"
+                        )
+
+    def _parts(self) -> dict[str, Indices]:
+        return {"train": self._train, "dev": self._dev, "test": self._test}
+
+
+class Corpus:
+    """A corpus file, memory-mapped: opening it reads no audio, and every process on a machine shares the same pages.
+
+    path, name, synthetic, checksum, source, defects, votes   as written by `write_corpus`
+    clips      (clips,) names
+    columns    names of the label columns
+    samples    (total,) int16, read-only view of the file
+    offsets    (clips + 1,) int64; clip i is samples[offsets[i]:offsets[i + 1]]
+    duration_s (clips,) float64
+    """
+
+    def __init__(self, path: Path, batch: pa.RecordBatch, metadata: dict[str, Any]) -> None:
+        self.path = path
+        self.name: str = metadata["name"]
+        self.synthetic: bool = metadata["synthetic"]
+        self.checksum: str = metadata["checksum"]
+        self.source: dict[str, Any] = metadata["source"]
+        self.defects: list[dict[str, Any]] = metadata["defects"]
+        self.votes: dict[str, Any] | None = metadata["votes"]
+        audio = batch.column("samples")
+        self.clips: tuple[str, ...] = tuple(batch.column("clip").to_pylist())
+        self.columns: tuple[str, ...] = tuple(name for name in batch.schema.names if name not in RESERVED_COLUMNS)
+        self.samples: NDArray[np.int16] = audio.values.to_numpy(zero_copy_only=True)
+        self.offsets: Indices = audio.offsets.to_numpy(zero_copy_only=True)
+        self.duration_s: NDArray[np.float64] = np.diff(self.offsets) / SAMPLE_RATE_HZ
+        self._columns = {name: _text_column(batch.column(name)) for name in self.columns}
+
+    @classmethod
+    def open(cls, path: Path | str, verify: bool = False) -> "Corpus":
+        """Map a corpus file; with `verify`, read it all and compare its checksum.
+
+        Raises CorpusError when the file is missing, cut off, damaged, or not a corpus file.
+        """
+        path = Path(path)
+        corpus = cls(path, *_read(path))
+        if verify and (found := corpus._computed_checksum()) != corpus.checksum:
+            raise CorpusError(f"{path}: its content has changed since it was written (checksum {found[:12]}); prepare it again")
+        return corpus
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __repr__(self) -> str:
+        return f"<Corpus {self.name!r}, {len(self)} clips, {self.hours:.2f} h, {self.checksum[:12]}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Corpus.open, (self.path,)  # another process maps the file itself: no audio is sent
+
+    @property
+    def hours(self) -> float:
+        return float(len(self.samples)) / SAMPLE_RATE_HZ / 3600
+
+    def waveform(self, index: int) -> NDArray[np.int16]:
+        """Clip `index`: (n,) int16, a read-only view of the file."""
+        return self.samples[self.offsets[index] : self.offsets[index + 1]]
+
+    def column(self, name: str) -> NDArray[np.object_]:
+        """A label of every clip: (clips,) of str or None, read-only. Raises CorpusError for a column the corpus has not."""
+        if name not in self._columns:
+            raise CorpusError(f"{self.path}: no label column {name!r}; it has {', '.join(self.columns)}")
+        return self._columns[name]
+
+    def part(self, split: Split, part: PartName, phase: Phase = "search") -> Indices:
+        """Clip indices of one part, ascending int64; the dev part may be empty.
+
+        Raises SealedError for the test part outside the confirm phase, SplitError for a split of another corpus.
+        """
+        if part == "test" and phase != "confirm":
+            raise SealedError(f"the test part of {split.id!r} is sealed until the confirm phase, but phase {phase!r} asked for it")
+        if split.checksum != self.checksum:
+            raise SplitError(f"split {split.id!r} was made for another corpus than {self.path}; make it again with make_split")
+        return split._parts()[part]
+
+    def _computed_checksum(self) -> str:
+        digest = hashlib.sha256()
+        for index, clip in enumerate(self.clips):
+            labels = {name: column[index] for name, column in self._columns.items()}
+            _digest_clip(digest, clip, labels, self.waveform(index))
+        return digest.hexdigest()
+
+
+def write_corpus(
+    path: Path,
+    clips: Iterable[Clip],
+    *,
+    name: str,
+    synthetic: bool = False,
+    source: dict[str, Any],
+    defects: list[dict[str, Any]] | None = None,
+    votes: dict[str, Any] | None = None,
+) -> None:
+    """Write a corpus file whole or not at all, holding no more than one clip's audio in memory.
+
+    `defects` is read after the last clip, so a caller may fill it while `clips` is being consumed.
+    Raises CorpusError for no clips, a name twice, audio that is not 1-D int16, or a reserved label name.
+    """
+    path = Path(path)
+    try:
+        with whole_file(path) as temporary:
+            spool = temporary.with_suffix(".samples")  # one flat buffer needs its length first, so samples wait here
+            try:
+                names, lengths, labels, checksum = _spool(spool, clips)
+                about = {"format": FORMAT, "name": name, "synthetic": synthetic, "source": source}
+                about |= {"defects": defects or [], "votes": votes, "checksum": checksum}
+                _write_batch(temporary, spool, names, lengths, labels, about)
+            finally:
+                spool.unlink(missing_ok=True)
+    except OSError as error:
+        raise CorpusError(f"{path}: cannot be written ({error.strerror or error}); choose another place with -o") from None
+
+
+def _spool(spool: Path, clips: Iterable[Clip]) -> tuple[list[str], list[int], list[dict[str, str | None]], str]:
+    names: list[str] = []
+    lengths: list[int] = []
+    labels: list[dict[str, str | None]] = []
+    seen: set[str] = set()
+    digest = hashlib.sha256()
+    with open(spool, "wb") as file:
+        for clip in clips:
+            _check_clip(clip, seen)
+            seen.add(clip.name)
+            names.append(clip.name)
+            lengths.append(len(clip.samples))
+            labels.append(dict(clip.labels))
+            _digest_clip(digest, clip.name, clip.labels, clip.samples)
+            file.write(np.ascontiguousarray(clip.samples).data)
+    if not names:
+        raise CorpusError("no clip is left to write; see the defects, or keep what can be kept with --keep-all")
+    return names, lengths, labels, digest.hexdigest()
+
+
+def _check_clip(clip: Clip, seen: set[str]) -> None:
+    if clip.name in seen:
+        raise CorpusError(f"two clips are named {clip.name!r}; a clip's name must be unique in its corpus")
+    if clip.samples.dtype != np.int16 or clip.samples.ndim != 1 or not len(clip.samples):
+        raise CorpusError(f"clip {clip.name!r}: samples must be int16 (n,), but got {clip.samples.dtype} {clip.samples.shape}")
+    for label in clip.labels:
+        if label in RESERVED_COLUMNS:
+            raise CorpusError(f"clip {clip.name!r}: a label cannot be called {label!r}; rename that column")
+
+
+def _write_batch(
+    path: Path, spool: Path, names: list[str], lengths: list[int], labels: list[dict[str, str | None]], about: dict[str, Any]
+) -> None:
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    with pa.memory_map(str(spool)) as samples_file:
+        flat = pa.Array.from_buffers(pa.int16(), sum(lengths), [None, samples_file.read_buffer()])
+        present = {key for row in labels for key in row}
+        keys = [key for key in STANDARD_LABELS if key in present] + sorted(present - set(STANDARD_LABELS))
+        columns = [pa.array(names, pa.string()), pa.LargeListArray.from_arrays(offsets, flat)]
+        columns += [pa.array([row.get(key) for row in labels], pa.string()) for key in keys]
+        schema = pa.schema(
+            [("clip", pa.string()), ("samples", pa.large_list(pa.int16())), *((key, pa.string()) for key in keys)],
+            metadata={METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)},
+        )
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+
+
+def _digest_clip(digest: Any, name: str, labels: dict[str, str | None], samples: NDArray[np.int16]) -> None:
+    """Add one clip to the content checksum: its name, its known labels, its samples (little-endian)."""
+    known = sorted((key, value) for key, value in labels.items() if value is not None)
+    digest.update(json.dumps([name, known, len(samples)]).encode())
+    digest.update(np.ascontiguousarray(samples, dtype="<i2").data)
+
+
+def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
+    remedy = "make it with `python -m sermtl prepare`"
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        metadata = (reader.schema.metadata or {}).get(METADATA_KEY)
+        if metadata is None or reader.num_record_batches != 1:
+            raise CorpusError(f"{path}: an Arrow file, but not a corpus file; {remedy}")
+        about = json.loads(metadata)
+        if about["format"] > FORMAT:
+            raise CorpusError(f"{path}: written in format {about['format']}, but this version reads up to {FORMAT}; update sermtl")
+        batch = reader.get_batch(0)
+        batch.validate(full=True)
+        if batch.schema.field("samples").type != pa.large_list(pa.int16()) or not len(batch):
+            raise CorpusError(f"{path}: an Arrow file, but not a corpus file; {remedy}")
+    except FileNotFoundError:
+        raise CorpusError(f"{path}: no such corpus file; {remedy}") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        detail = str(error).split("\n")[0]
+        raise CorpusError(f"{path}: not a readable corpus file ({detail}); {remedy}") from None
+    return batch, about
+
+
+def _text_column(column: pa.Array) -> NDArray[np.object_]:
+    values: NDArray[np.object_] = np.array(column.to_pylist(), dtype=object)
+    values.flags.writeable = False  # shared by every caller
+    return values
+
+
+def _describe(corpus: Corpus, indices: Indices) -> dict[str, Any]:
+    def distinct(name: str) -> list[str]:
+        return sorted({value for value in corpus.column(name)[indices] if value is not None}) if name in corpus.columns else []
+
+    demographics = {}
+    for name in (name for name in DEMOGRAPHICS if name in corpus.columns and "speaker" in corpus.columns):
+        of_speaker = dict(zip(corpus.column("speaker")[indices], corpus.column(name)[indices], strict=True))
+        values = [age_band(value) if name == "age" else value for value in of_speaker.values()]
+        demographics["age_band" if name == "age" else name] = dict(sorted(Counter(value or "unknown" for value in values).items()))
+    emotion = Counter(value for value in corpus.column("emotion")[indices] if value) if "emotion" in corpus.columns else Counter()
+    return {
+        "clips": len(indices),
+        "share": len(indices) / len(corpus),
+        "speakers": distinct("speaker"),
+        "sentences": distinct("sentence"),
+        "demographics": demographics,
+        "emotion": dict(sorted(emotion.items())),
+    }
