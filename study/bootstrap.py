@@ -1,0 +1,118 @@
+"""Bootstrap intervals: what other speakers and other seeds might have given, by drawing these again with replacement.
+
+A bootstrap stands beside the main interval, not in its place: with few seeds it is too narrow (docs/calibration.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+RESAMPLES = 10_000
+RESAMPLES_EER = 2_000
+BINS = 200  # score quantiles between which an error rate is interpolated
+
+
+def crossed_interval(
+    d: Array, groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the mean of d over speakers and runs drawn with replacement, independently of each other.
+
+    d: (speakers, runs) paired differences, so both arms share each resample; NaN for a cell that does not exist.
+    groups: (runs,) the search or split each run belongs to; groups are drawn first, then runs within each drawn group.
+    Returns (low, high), NaN where nothing can be drawn. (Owen 2007, Annals of Applied Statistics 1: the pigeonhole bootstrap.)
+    """
+    if d.size == 0 or np.isnan(d).all():
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    speaker_weights = _draws(random, resamples, d.shape[0])
+    run_weights = _nested_draws(random, resamples, groups)
+    cells = ~np.isnan(d)
+    total = ((speaker_weights @ np.nan_to_num(d)) * run_weights).sum(axis=1)
+    count = ((speaker_weights @ cells.astype(np.float64)) * run_weights).sum(axis=1)
+    means = total[count > 0] / count[count > 0]
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _draws(random: np.random.Generator, resamples: int, n: int) -> Array:
+    """How often each of n units is drawn in n draws with replacement: (resamples, n)."""
+    return random.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+
+
+def _nested_draws(random: np.random.Generator, resamples: int, groups: NDArray[np.int64]) -> Array:
+    names = np.unique(groups)
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    weights = np.empty((resamples, len(groups)))
+    for k, name in enumerate(names):
+        mine = np.flatnonzero(groups == name)
+        weights[:, mine] = random.multinomial(drawn[:, k] * len(mine), np.full(len(mine), 1 / len(mine)))
+    return weights
+
+
+@dataclass(frozen=True)
+class ScoredPairs:
+    """One run's verification pairs. score (P,) higher is more alike; speaker_a, speaker_b (P,) names; same (P,) bool."""
+
+    score: Array
+    speaker_a: NDArray[np.str_]
+    speaker_b: NDArray[np.str_]
+    same: NDArray[np.bool_]
+
+
+def eer_interval(
+    runs: Sequence[ScoredPairs], seed: int, resamples: int = RESAMPLES_EER, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the equal error rate, mean over runs, over speakers drawn with replacement; over runs too from 3 on.
+
+    A pair of two speakers has weight w_a · w_b, how often each was drawn. A same-speaker pair has weight w_a, not w_a²:
+    a speaker drawn twice is two speakers who each bring their own pairs; w_a² would make misses vary about three times too much.
+    Between `BINS` quantiles of the scores the error rates are interpolated. Returns (low, high); NaN without 2 speakers.
+    """
+    speakers = (
+        np.unique(np.concatenate([names for run in runs for names in (run.speaker_a, run.speaker_b)])) if runs else np.array([])
+    )
+    if len(speakers) < 2:
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    drawn = _draws(random, resamples, len(speakers))
+    rates = np.stack([_resampled_eer(run, speakers, drawn) for run in runs], axis=1)
+    weights = _draws(random, resamples, len(runs)) if len(runs) >= 3 else np.ones((resamples, len(runs)))
+    usable = ~np.isnan(rates) & (weights > 0)
+    total = np.where(usable, weights * np.nan_to_num(rates), 0).sum(axis=1)
+    count = np.where(usable, weights, 0).sum(axis=1)
+    low, high = np.quantile(total[count > 0] / count[count > 0], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _resampled_eer(run: ScoredPairs, speakers: NDArray[np.str_], drawn: Array) -> Array:
+    """(resamples,) equal error rates of one run's pairs under the drawn speaker weights; NaN where a side has no weight."""
+    edges = np.unique(np.quantile(run.score, np.linspace(0, 1, BINS + 1)[1:-1]))
+    level = np.searchsorted(edges, run.score, side="right")
+    a, b = np.searchsorted(speakers, run.speaker_a), np.searchsorted(speakers, run.speaker_b)
+    bins = len(edges) + 1
+    same = drawn @ _counts(a[run.same], level[run.same], len(speakers), bins)
+    couples, couple = np.unique(np.stack([a, b])[:, ~run.same], axis=1, return_inverse=True)
+    weights = drawn[:, couples[0]] * drawn[:, couples[1]]
+    different = weights @ _counts(couple.ravel(), level[~run.same], couples.shape[1], bins)
+    return _weighted_eer(same, different)
+
+
+def _counts(row: NDArray[np.int64], level: NDArray[np.int64], rows: int, bins: int) -> Array:
+    return np.bincount(row * bins + level, minlength=rows * bins).reshape(rows, bins).astype(np.float64)
+
+
+def _weighted_eer(same: Array, different: Array) -> Array:
+    """Where misses equal false alarms, linearly interpolated. same, different: (resamples, bins) weights by rising score."""
+    start = np.zeros((len(same), 1))
+    with np.errstate(invalid="ignore"):
+        miss = np.hstack([start, same.cumsum(axis=1)]) / same.sum(axis=1, keepdims=True)
+        false_alarm = 1 - np.hstack([start, different.cumsum(axis=1)]) / different.sum(axis=1, keepdims=True)
+    gap = miss - false_alarm  # rises from -1 to 1
+    after = np.maximum(1, (gap >= 0).argmax(axis=1))[:, None]
+    before_gap, after_gap = (np.take_along_axis(gap, at, axis=1)[:, 0] for at in (after - 1, after))
+    before, then = (np.take_along_axis(miss, at, axis=1)[:, 0] for at in (after - 1, after))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(before - before_gap / (after_gap - before_gap) * (then - before), dtype=np.float64)

@@ -1,0 +1,210 @@
+"""The arithmetic of a contrast: pure functions on arrays of paired differences.
+
+A difference d[i, j] is score(first arm) - score(second arm) of test speaker i and training run j (a seed, or a search).
+Both are samples: other speakers and other seeds would have given other numbers. So
+
+    d[i, j] = mu + a[i] + b[j] + e[i, j]        a: speaker, b: run, e: their interaction and the clips' noise
+
+with all three random. `crossed_mean` estimates mu and its uncertainty; all other functions are small and named by what they give.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[np.float64]
+POWER = 0.8  # of the minimum detectable effect
+LEVEL = 0.95
+FEWEST_SEEDS_FOR_PROBABILITY = 10
+
+
+@dataclass(frozen=True)
+class CrossedMean:
+    """An estimate with its standard error and degrees of freedom; both NaN where nothing varies or only one cell is left.
+
+    speaker_variance, run_variance, residual_variance: the components, 0 where the estimate came out negative (dropped).
+    """
+
+    estimate: float
+    se: float
+    df: float
+    speaker_variance: float
+    run_variance: float
+    residual_variance: float
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        """Two-sided interval of a t with `df` degrees of freedom; NaN where there is none."""
+        half = special.stdtrit(self.df, (1 + level) / 2) * self.se
+        return float(self.estimate - half), float(self.estimate + half)
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of mu = 0."""
+        return float(2 * special.stdtr(self.df, -abs(self.estimate) / self.se))
+
+    @property
+    def minimum_detectable(self) -> float:
+        """Smallest true |mu| found at p < .05 with 80 % power: (t[.975] + t[.80]) se (Bloom 1995, Evaluation Review 19)."""
+        return float((special.stdtrit(self.df, (1 + LEVEL) / 2) + special.stdtrit(self.df, POWER)) * self.se)
+
+
+@dataclass(frozen=True)
+class _Squares:
+    """Mean squares of speakers, runs and residual with degrees of freedom, and what they expect: residual + k x component."""
+
+    speaker: float
+    run: float
+    residual: float
+    df_speaker: float
+    df_run: float
+    df_residual: float
+    k_speaker: float
+    k_run: float
+
+
+def crossed_mean(d: Array) -> CrossedMean:
+    """Mean over speakers of d with two crossed random factors.
+
+    d: (speakers, runs), NaN for a cell that does not exist. Each speaker weighs the same. Speakers or runs without any
+    cell are left out; with one run (or one speaker) left, the other factor alone varies: the one-sample t-test.
+
+    The mean's variance is ca Va + cb Vb + ce Ve with ca, cb, ce the sums of squared weights per speaker, per run and per
+    cell: 1/S, 1/N and 1/(S N) when no cell is missing. Components are Henderson's method 3 (fitting constants; Searle,
+    Casella & McCulloch 1992, ch. 5), in a full table (MS_speaker - MS_residual)/N and (MS_run - MS_residual)/S, so that
+
+        var = (MS_speaker + MS_run - MS_residual) / (S N)
+
+    A negative component is dropped: its term is left out (simulated coverage is nearer 95 % than with the raw sum, which
+    can be negative). Degrees of freedom: Satterthwaite (1946) on the mean squares, var² / Σ (coefficient · MS)² / df.
+    """
+    d = d[~np.isnan(d).all(axis=1)][:, ~np.isnan(d).all(axis=0)]
+    if d.size == 0:
+        return CrossedMean(*[float("nan")] * 6)
+    cells = ~np.isnan(d)
+    weights = cells / cells.sum(axis=1, keepdims=True) / len(d)
+    estimate = float((weights * np.nan_to_num(d)).sum())
+    squares = _one_factor(d) if 1 in d.shape else _balanced(d) if cells.all() else _unbalanced(d, cells)
+    share_speaker, share_run = float((weights.sum(axis=1) ** 2).sum()), float((weights.sum(axis=0) ** 2).sum())
+    return _combine(estimate, squares, share_speaker, share_run, float((weights**2).sum()), float(np.nanmax(np.abs(d))))
+
+
+def _combine(estimate: float, s: _Squares, share_speaker: float, share_run: float, share_cell: float, scale: float) -> CrossedMean:
+    speaker = max(0.0, (s.speaker - s.residual) / s.k_speaker) if s.df_speaker else 0.0
+    run = max(0.0, (s.run - s.residual) / s.k_run) if s.df_run else 0.0
+    of_speaker = share_speaker / s.k_speaker if speaker else 0.0
+    of_run = share_run / s.k_run if run else 0.0
+    terms = (
+        (of_speaker * s.speaker, s.df_speaker),
+        (of_run * s.run, s.df_run),
+        ((share_cell - of_speaker - of_run) * s.residual, s.df_residual),
+    )
+    variance = sum(term for term, _ in terms)
+    if not variance > (1e-12 * scale) ** 2:
+        return CrossedMean(estimate, float("nan"), float("nan"), speaker, run, s.residual)
+    df = variance**2 / sum(term**2 / df for term, df in terms if term)
+    return CrossedMean(estimate, float(np.sqrt(variance)), df, speaker, run, s.residual)
+
+
+def _one_factor(d: Array) -> _Squares:
+    """One run or one speaker: what is left varies alone, as the residual."""
+    values = d[~np.isnan(d)]
+    residual = float(values.var(ddof=1)) if len(values) > 1 else float("nan")
+    return _Squares(0.0, 0.0, residual, 0.0, 0.0, len(values) - 1.0, 1.0, 1.0)
+
+
+def _balanced(d: Array) -> _Squares:
+    speakers, runs = d.shape
+    mean, by_speaker, by_run = d.mean(), d.mean(axis=1), d.mean(axis=0)
+    df_speaker, df_run = speakers - 1.0, runs - 1.0
+    rest = d - by_speaker[:, None] - by_run[None, :] + mean
+    return _Squares(
+        runs * float(((by_speaker - mean) ** 2).sum()) / df_speaker,
+        speakers * float(((by_run - mean) ** 2).sum()) / df_run,
+        float((rest**2).sum()) / (df_speaker * df_run),
+        df_speaker,
+        df_run,
+        df_speaker * df_run,
+        float(runs),
+        float(speakers),
+    )
+
+
+def _unbalanced(d: Array, cells: NDArray[np.bool_]) -> _Squares:
+    """Fitting constants on the cells that exist; equals `_balanced` on a full table."""
+    speaker, run = np.nonzero(cells)
+    y = d[cells] - d[cells].mean()
+    by_speaker, by_run = np.eye(d.shape[0])[speaker], np.eye(d.shape[1])[run]
+    both, rank = _residual(np.hstack([by_speaker, by_run]), y)
+    without_speaker, _ = _residual(by_run, y)
+    without_run, _ = _residual(by_speaker, y)
+    df_speaker, df_run, df_residual = rank - d.shape[1], rank - d.shape[0], len(y) - rank
+    if df_residual < 1:  # every speaker in one run, or the reverse: the factors cannot be told apart
+        return _Squares(0.0, 0.0, float("nan"), 0.0, 0.0, 0.0, 1.0, 1.0)
+    return _Squares(
+        max(0.0, without_speaker - both) / df_speaker if df_speaker else 0.0,
+        max(0.0, without_run - both) / df_run if df_run else 0.0,
+        both / df_residual,
+        float(df_speaker),
+        float(df_run),
+        float(df_residual),
+        (len(y) - d.shape[1]) / df_speaker if df_speaker else 1.0,
+        (len(y) - d.shape[0]) / df_run if df_run else 1.0,
+    )
+
+
+def _residual(design: Array, y: Array) -> tuple[float, int]:
+    """Residual sum of squares of a least-squares fit, and the design's rank."""
+    coefficients, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
+    return float(((y - design @ coefficients) ** 2).sum()), int(rank)
+
+
+def holm(p: list[float]) -> list[float]:
+    """Holm's (1979) step-down adjustment. A NaN counts as a member of the family that found nothing, and stays NaN."""
+    family = np.array([1.0 if np.isnan(value) else value for value in p])
+    order = np.argsort(family, kind="stable")
+    steps = np.maximum.accumulate((len(family) - np.arange(len(family))) * family[order])
+    adjusted = np.empty_like(family)
+    adjusted[order] = np.minimum(1.0, steps)
+    return [float("nan") if np.isnan(value) else float(adjusted[k]) for k, value in enumerate(p)]
+
+
+def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's (1927) interval of a share: (low, high) in [0, 1]."""
+    z = special.ndtri((1 + level) / 2)
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def probability_of_improvement(differences: Array) -> tuple[float, float, float] | None:
+    """Share of seeds in which the first arm scores higher (a tie counts half), with Wilson's interval: (share, low, high).
+
+    differences: (seeds,) difference of the two arms' scores, one per seed. None below 10 seeds.
+    Meaningful where low > 0.5 and share > 0.75 (Bouthillier et al. 2021, MLSys); on these test speakers.
+    """
+    if len(differences) < FEWEST_SEEDS_FOR_PROBABILITY:
+        return None
+    wins = float((differences > 0).sum() + 0.5 * (differences == 0).sum())
+    return wins / len(differences), *wilson(wins, len(differences))
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Exact McNemar p: the binomial test of the clips that one arm alone gets right. Conditional on independent clips."""
+    n = only_first + only_second
+    if n == 0:
+        return 1.0
+    return float(min(1.0, 2 * special.bdtr(min(only_first, only_second), n, 0.5)))
+
+
+def relative_gain(first: float, second: float) -> float:
+    """(first - second) / second, the paper's relative gain as a share; NaN where second is 0."""
+    return (first - second) / second if second else float("nan")
+
+
+def best_so_far(values: Array) -> Array:
+    """Best value seen up to each trial, (n,) from (n,); NaN values are trials without one, NaN before the first."""
+    best = np.maximum.accumulate(np.where(np.isnan(values), -np.inf, values))
+    return np.where(np.isinf(best), np.nan, best)
