@@ -1,0 +1,124 @@
+"""Numbers and names as a reader sees them: the same words in the page, the Markdown, the LaTeX and the comparison."""
+
+import math
+
+from study.drawing import printable
+
+MINUS = "−"
+
+WAYS = {
+    "mtl": "multi-task",
+    "control": "control (single task)",
+    "mtl-recipe-alone": "multi-task winner's recipe, second task off",
+    "control-recipe-helped": "control winner's recipe, second task on",
+    "placebo": "placebo: labels permuted across clips",
+    "placebo-within": "placebo: labels permuted within sex × sentence",
+}
+
+SCORES = {
+    "uar": "UAR",
+    "accuracy": "accuracy",
+    "loss": "loss",
+    "eer": "EER",
+    "verification": "verification (1 − EER)",
+    "top1": "top-1",
+    "top5": "top-5",
+    "threshold": "threshold",
+}
+
+
+def way(arm: str) -> str:
+    """The way of training in an arm's key, e.g. 'mtl' of 'emotion.mtl'."""
+    return arm.rsplit(".", 1)[-1]
+
+
+def arm_words(arm: str) -> str:
+    """An arm's key in words, without its question."""
+    return WAYS.get(way(arm), printable(way(arm)))
+
+
+def score_words(score: str) -> str:
+    """A score's name in words: 'emotion_uar' → 'emotion UAR'."""
+    for suffix, words in SCORES.items():
+        if score.endswith(f"_{suffix}"):
+            return f"{task_words(score.removesuffix(f'_{suffix}'))} {words}"
+    return task_words(score)
+
+
+def task_words(task: str) -> str:
+    return printable(task).replace("_", " ")
+
+
+def listing(names: list[str] | tuple[str, ...]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A plain number with a real minus sign; '–' where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}f}"
+    return text.replace("-", MINUS) if float(text) else text.lstrip("-")
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share in [0, 1] as per cent, without the sign: 0.456 → '45.6'."""
+    return number(None if share is None else 100 * share, digits)
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference with its sign: 2.34 → '+2.3'."""
+    text = number(value, digits)
+    return f"+{text}" if text[0].isdigit() and float(text) > 0 else text
+
+
+def points(difference: float | None, digits: int = 1) -> str:
+    """A difference of shares in percentage points: 0.0234 → '+2.3'."""
+    return signed(None if difference is None else 100 * difference, digits)
+
+
+def interval(low: float | None, high: float | None, digits: int = 1) -> str:
+    """An interval of a difference of shares, in points: '[−0.4, +5.0]'; '–' where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return "–"
+    return f"[{points(low, digits)}, {points(high, digits)}]"
+
+
+def p_value(p: float | None) -> str:
+    """'= 0.012', or '< 0.001'; '–' where there is none."""
+    if p is None or not math.isfinite(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def bare_p(p: float | None) -> str:
+    """A p value for a table's cell: '0.012' or '< 0.001'."""
+    return p_value(p).removeprefix("= ")
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '12 min', '3 h 12 min', '2 d 5 h'."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def knob(value: object) -> str:
+    """A knob's value: floats to four significant digits, texts as they are."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return printable(str(value))
+    return f"{value:.4g}".replace("e-0", "e-").replace("-", MINUS)
+
+
+def count(n: int, thing: str) -> str:
+    """'1 seed', '5 seeds'."""
+    return f"{n:,} {thing}{'' if n == 1 else 's'}"
