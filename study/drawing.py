@@ -114,6 +114,12 @@ class Canvas:
     def axes(self, *shape: int, **settings: Any) -> Any:
         return self.figure.subplots(*shape, **settings)
 
+    def legend(self, columns: int) -> None:
+        """One legend for the whole figure, beneath it: what the first axes have labelled."""
+        handles, labels = self.figure.axes[0].get_legend_handles_labels()
+        if labels:
+            self.figure.legend(handles, labels, loc="outside lower left", ncols=columns, borderaxespad=0, columnspacing=1.2, handlelength=1.6)
+
 
 @contextmanager
 def canvas(name: str, title: str, description: str, height_in: float, synthetic: bool) -> Iterator[Canvas]:

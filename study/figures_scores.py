@@ -24,33 +24,33 @@ def arms_figure(question: QuestionResult, baseline: dict[str, float], synthetic:
     means = {arm.arm: arm.means[question.score] for arm in arms}
     description = "; ".join(f"{arm_words(arm)}: {percent(m.mean)} % (sd {percent(m.sd)}, {m.n} runs)" for arm, m in means.items())
     name = slug("arms", question.header.name)
-    with canvas(name, title, description, 0.9 + 0.46 * len(arms), synthetic) as drawn:
+    with canvas(name, title, description, 1.0 + 0.46 * len(arms), synthetic) as drawn:
         axes = drawn.axes()
-        axes.set_ylim(len(arms) - 0.5, -0.8)
+        axes.set_ylim(len(arms) - 0.5, -0.7)
         for place, arm in enumerate(arms):
             colour, marker, _ = mark(way(arm.arm))
             score = means[arm.arm]
             spread = 100 * score.sd if isfinite(score.sd) else 0
             axes.errorbar(100 * score.mean, place, xerr=spread, fmt=marker, color=colour, markersize=7, elinewidth=2)
             axes.text(0, place - 0.4, short(arm_words(arm.arm), 50), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
-        _baseline_lines(axes, baseline)
+        _baseline_lines(axes, baseline, len(arms))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"test {score_words(question.score)}, %: mean ± sd over runs")
+        drawn.legend(2)
     rows: list[dict[str, Any]] = [{"arm": arm, "mean": m.mean, "sd": m.sd, "runs": m.n} for arm, m in means.items()]
     rows += [{"arm": which, "mean": value, "sd": None, "runs": None} for which, value in sorted(baseline.items())]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
 
 
-def _baseline_lines(axes: Any, baseline: dict[str, float]) -> None:
-    """Chance and length alone as vertical lines, named under the axis of the last row."""
-    for which, line in (("chance", ":"), ("duration_only", "--")):
+def _baseline_lines(axes: Any, baseline: dict[str, float], rows: int) -> None:
+    """Chance and length alone as a short upright line in every row, named in the legend."""
+    for which, line in (("chance", ":"), ("duration_only", "-")):
         value = baseline.get(which, float("nan"))
         if isfinite(value):
-            words = "chance" if which == "chance" else "length alone"
-            axes.axvline(100 * value, color=MUTED, linestyle=line, linewidth=1.3, label=f"{words} {percent(value)}")
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, borderaxespad=0)
+            words = f"{'chance' if which == 'chance' else 'length alone'} {percent(value)}"
+            places = np.arange(rows)
+            axes.vlines([100 * value] * rows, places - 0.15, places + 0.3, color=MUTED, linestyle=line, linewidth=1.5, label=words)
 
 
 def classes_figure(question: QuestionResult, human: dict[str, float], synthetic: bool) -> Drawing | None:
@@ -81,7 +81,7 @@ def classes_figure(question: QuestionResult, human: dict[str, float], synthetic:
         axes.set_ylim(0, 100)
         axes.grid(axis="y")
         axes.set_ylabel("recall, %")
-        drawn.figure.legend(loc="outside upper left", ncols=2, columnspacing=1)
+        drawn.legend(2)
     rows = [
         {"arm": arm.arm, "class": c, "recall": arm.recall[c].mean, "sd": arm.recall[c].sd, "runs": arm.recall[c].n}
         for arm in arms

@@ -45,6 +45,11 @@ def score_words(score: str) -> str:
     return task_words(score)
 
 
+def axis_words(score: str) -> str:
+    """A score's name for an axis: without what stands in brackets."""
+    return score_words(score).split(" (")[0]
+
+
 def task_words(task: str) -> str:
     return printable(task).replace("_", " ")
 
