@@ -24,7 +24,7 @@ def crossed_interval(
     groups: (runs,) the search or split each run belongs to; groups are drawn first, then runs within each drawn group.
     Returns (low, high), NaN where nothing can be drawn. (Owen 2007, Annals of Applied Statistics 1: the pigeonhole bootstrap.)
     """
-    if d.size == 0 or np.isnan(d).all():
+    if d.size == 0 or resamples == 0:
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     speaker_weights = _draws(random, resamples, d.shape[0])

@@ -1,9 +1,22 @@
-"""The contrast of two arms: an estimate, its uncertainty, and a verdict in words from a margin fixed before the run."""
+"""The contrast of two arms: an estimate, its uncertainty, and a verdict in words from a margin fixed before the run.
 
-from dataclasses import dataclass
-from typing import Literal
+`contrast` is the one entry point: the report's numbers and the measured error rates (study.calibration) come through it.
+"""
 
-Verdict = Literal["helps", "hurts", "no meaningful difference", "cannot tell", "no verdict"]
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.bootstrap import RESAMPLES, crossed_interval
+from study.error_rates import Cell, judge, measured_cells
+from study.layout import analyse, layout_of, mean_of, mean_there
+from study.stats import holm, probability_of_improvement, relative_gain
+from study.verdict import Verdict, decide
+
+Array = NDArray[np.float64]
+FEWEST_SEEDS = 3
+FEW_SPEAKERS = 12  # below, folds over all speakers tell more than one test part
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Contrast:
     first_mean, second_mean   means over speakers, seeds and searches of the pairs that entered
     estimate             mean paired difference
     low, high            95 % interval; low90, high90: 90 % interval (for 'no meaningful difference')
-    p, p_holm            two-sided p of 'no difference'; p_holm adjusted over the study's questions (p where it is not in the family)
+    p, p_holm            two-sided p of 'no difference'; p_holm adjusted over the study's questions (outside them: p)
     df, se               Satterthwaite degrees of freedom and standard error behind the interval
     method               the analysis in words, e.g. 'crossed random effects (speaker x seed), Satterthwaite t'
     n_speakers, n_seeds, n_searches   what entered: complete pairs only; n_seeds is per search
@@ -86,3 +99,142 @@ class Contrast:
     mcnemar: McNemar | None
     speaker_differences: dict[str, float]
     seed_differences: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a contrast must know of how its scores came about.
+
+    speakers     (S,) names; splits: (N,) split id of each column; seeds: (N,) seed of each column
+    searched     the settings were searched for (else fixed beforehand)
+    nested       every confirm split is the split its settings were searched on, so no test speaker was ever seen
+    family       the contrast is one of the study's declared questions: it gets a verdict
+    """
+
+    speakers: tuple[str, ...]
+    splits: tuple[str, ...]
+    seeds: tuple[int, ...]
+    searched: bool = True
+    nested: bool = True
+    family: bool = True
+
+
+def contrast(
+    first: Array,
+    second: Array,
+    design: Design,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    score: str = "score",
+    margin: float,
+    resamples: int = RESAMPLES,
+    cells: tuple[Cell, ...] | None = None,
+) -> Contrast:
+    """Contrast two arms.
+
+    first, second: (R, S, N) searches x speakers x columns, scores as shares, NaN where there is none; a cell counts only
+    if both arms have it. margin: smallest difference worth having. resamples: of the bootstrap (0: none).
+    cells: measured error rates that may forbid a verdict; None takes those that came with this version.
+    Several searches (or splits) are a random factor of their own: seeds are averaged within each, and the wider of the
+    intervals with and without that factor is given. Where speakers differ between them (folds), it is a t over folds.
+    """
+    difference = first - second
+    layout = layout_of(difference, design.splits)
+    runs = layout.runs(difference)
+    mean, method = analyse(runs, layout)
+    n_seeds = min(layout.seeds, default=0)
+    if n_seeds < FEWEST_SEEDS:
+        mean, resamples = replace(mean, se=float("nan"), df=float("nan")), 0
+    means = [mean_of(np.where(np.isnan(runs), np.nan, layout.runs(arm)), layout) for arm in (first, second)]
+    low, high = mean.interval()
+    low90, high90 = mean.interval(0.90)
+    bootstrap_low, bootstrap_high = crossed_interval(runs, layout.groups, seed=0, resamples=resamples)
+    by_column = mean_there(difference, axis=1)
+    n_searches = int((~np.isnan(by_column)).any(axis=1).sum())
+    result = Contrast(
+        first=names[0],
+        second=names[1],
+        score=score,
+        margin=margin,
+        first_mean=means[0],
+        second_mean=means[1],
+        estimate=mean.estimate,
+        low=low,
+        high=high,
+        low90=low90,
+        high90=high90,
+        p=mean.p,
+        p_holm=mean.p,
+        df=mean.df,
+        se=mean.se,
+        method=method,
+        n_speakers=int((~np.isnan(runs)).any(axis=1).sum()),
+        n_seeds=n_seeds,
+        n_searches=n_searches,
+        relative_gain=relative_gain(*means),
+        bootstrap_low=bootstrap_low,
+        bootstrap_high=bootstrap_high,
+        minimum_detectable=mean.minimum_detectable,
+        verdict="no verdict",
+        reason="",
+        caveats=(),
+        scope=_scope(design, n_searches),
+        probability_of_improvement=_probability(by_column[~np.isnan(by_column)]),
+        mcnemar=None,
+        speaker_differences={
+            name: float(value)
+            for name, value in zip(design.speakers, mean_there(difference, axis=(0, 2)), strict=True)
+            if not np.isnan(value)
+        },
+        seed_differences=tuple(tuple(float(value) for value in row) for row in by_column),
+    )
+    return _judged(result, design, measured_cells() if cells is None else cells)
+
+
+def with_family(contrasts: list[Contrast]) -> list[Contrast]:
+    """The study's declared contrasts with Holm's adjustment over them, and the verdicts that follow from it."""
+    adjusted = [replace(c, p_holm=p) for c, p in zip(contrasts, holm([c.p for c in contrasts]), strict=True)]
+    return [c if c.verdict == "no verdict" else _decided(c) for c in adjusted]
+
+
+def _decided(c: Contrast) -> Contrast:
+    verdict, reason = decide(c.estimate, (c.low, c.high), (c.low90, c.high90), c.p_holm, c.margin, c.minimum_detectable)
+    return replace(c, verdict=verdict, reason=reason)
+
+
+def _judged(c: Contrast, design: Design, cells: tuple[Cell, ...]) -> Contrast:
+    """The contrast with its verdict, or with the reason why there can be none."""
+    refused, caveats = judge(cells, c.n_speakers, c.n_seeds, c.n_searches)
+    if c.n_speakers < FEW_SPEAKERS:
+        caveats += (
+            f"Only {c.n_speakers} test speakers: grouped k-fold over all speakers, searched in each fold, would tell more.",
+        )
+    reason = next(
+        (
+            reason
+            for fails, reason in (
+                (c.n_speakers == 0, "no run of both arms has finished"),
+                (not design.family, "an estimate beside the answer, not one of the study's declared questions"),
+                (c.n_seeds < FEWEST_SEEDS, f"{c.n_seeds} seeds in both arms; an interval needs at least {FEWEST_SEEDS}"),
+                (c.n_speakers < 2, "one test speaker; an interval needs at least 2"),
+                (design.searched and not design.nested, "the settings were chosen on a split that had some of these speakers"),
+                (np.isnan(c.se), "every difference is the same: there is no variation to judge by"),
+                (refused is not None, refused),
+            )
+            if fails
+        ),
+        None,
+    )
+    c = replace(c, caveats=caveats if design.family else ())
+    return _decided(c) if reason is None else replace(c, verdict="no verdict", reason=reason)
+
+
+def _scope(design: Design, n_searches: int) -> str:
+    if not design.searched:
+        return "for these fixed settings"
+    return f"over {n_searches} searches" if n_searches > 1 else "for these chosen settings"
+
+
+def _probability(differences: Array) -> Interval | None:
+    found = probability_of_improvement(differences)
+    return None if found is None else Interval(*found)

@@ -1,0 +1,107 @@
+"""Searches, splits, folds and seeds as one table of speakers x runs, and which random factors it has.
+
+one search, one split     speakers x seeds, crossed
+several searches          speakers x searches, crossed; seeds are averaged within each search
+several draws of a split  the same with draws for searches
+folds over all speakers   each speaker in one fold only: a sample of folds
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from study.stats import Array, CrossedMean, crossed_mean
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which runs exist.
+
+    exists   (searches x columns,) bool, search by search
+    groups   (runs,) the search of each existing run, or its split where there was one search only
+    factor   what the groups are: 'search' or 'split'
+    seeds    runs of each (search, split) that exists
+    """
+
+    exists: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+    factor: str
+    seeds: tuple[int, ...]
+
+    @property
+    def searches_or_splits(self) -> int:
+        return len(np.unique(self.groups))
+
+    def runs(self, values: Array) -> Array:
+        """(searches, speakers, columns) → (speakers, runs): the runs that exist."""
+        return values.transpose(1, 0, 2).reshape(values.shape[1], self.exists.size)[:, self.exists]
+
+
+def layout_of(values: Array, splits: tuple[str, ...]) -> Layout:
+    """The layout of values (searches, speakers, columns), NaN where there is none; splits: (columns,) split ids."""
+    searches, _, columns = values.shape
+    exists = ~np.isnan(values).all(axis=1).ravel()
+    split = np.tile(np.unique(splits, return_inverse=True)[1], searches)[exists]
+    search = np.repeat(np.arange(searches), columns)[exists]
+    seeds = np.unique(np.stack([search, split]), axis=1, return_counts=True)[1]
+    several = len(np.unique(search)) > 1
+    return Layout(exists, search if several else split, "search" if several else "split", tuple(seeds.tolist()))
+
+
+def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str]:
+    """The mean of differences (speakers, runs) with its uncertainty, and the analysis in words.
+
+    With several searches the wider is given of two intervals: searches as the random factor, and, since that one rests on few
+    searches, runs as the random factor as if searches did not differ.
+    """
+    if layout.searches_or_splits < 2:
+        return crossed_mean(runs), "crossed random effects (speaker x seed), Satterthwaite t"
+    table = _group_means(runs, layout.groups)
+    folds = _folds(table)
+    if len(folds) > 1:
+        return crossed_mean(_fold_means(table, folds)[None, :]), f"t over the means of {len(folds)} folds of speakers"
+    outer, inner = crossed_mean(table), crossed_mean(runs)
+    wider = inner if _half_width(inner) > _half_width(outer) else outer
+    words = f"crossed random effects (speaker x {layout.factor}, over seeds), Satterthwaite t"
+    return replace(wider, estimate=outer.estimate), words
+
+
+def _half_width(mean: CrossedMean) -> float:
+    low, high = mean.interval()
+    return float("nan") if np.isnan(high) else high - low
+
+
+def mean_of(runs: Array, layout: Layout) -> float:
+    """The mean as `analyse` weighs it: speakers alike, within a speaker groups alike; folds alike."""
+    if not runs.size:
+        return float("nan")
+    table = _group_means(runs, layout.groups)
+    folds = _folds(table) if layout.searches_or_splits > 1 else []
+    return float(_fold_means(table, folds).mean() if len(folds) > 1 else mean_there(table, 1).mean())
+
+
+def _group_means(runs: Array, groups: NDArray[np.int64]) -> Array:
+    """(S, groups) mean over each group's runs; speakers without any are left out."""
+    seen = ~np.isnan(runs).all(axis=1)
+    return np.stack([mean_there(runs[seen][:, groups == group], axis=1) for group in np.unique(groups)], axis=1)
+
+
+def _folds(table: Array) -> list[NDArray[np.int64]]:
+    """Sets of rows (speakers) that share no column with another set: one set if speakers and columns are crossed."""
+    shared = (~np.isnan(table)).astype(np.int64)
+    _, label = connected_components(csr_matrix(shared @ shared.T), directed=False)
+    return [np.flatnonzero(label == k) for k in range(label.max(initial=-1) + 1)]
+
+
+def _fold_means(table: Array, folds: list[NDArray[np.int64]]) -> Array:
+    return np.array([mean_there(mean_there(table[rows], 1), 0) for rows in folds])
+
+
+def mean_there(values: Array, axis: int | tuple[int, ...]) -> Array:
+    """Mean over the values that exist; NaN, without a warning, where there is none."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=axis)
+    return np.asarray(np.where(count > 0, np.nansum(values, axis=axis) / np.maximum(count, 1), np.nan), dtype=np.float64)
