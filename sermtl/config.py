@@ -47,6 +47,7 @@ class RunConfig(BaseModel):
     bins: int = Field(512, ge=16, le=4096, description="frequency bins the network sees [P]")
     frequency_scale: Literal["linear", "mel"] = Field("linear", description="linear bins [P], or mel bands made of them")
     frames: int = Field(400, ge=16, le=4096, description="frames the network sees; short ones zero-padded, long ones cut [P]")
+    detrend: bool = Field(True, description="subtract each frame's mean before the window, as SciPy's spectrogram does [P: unsaid]")
     centred: bool = Field(False, description="pad half a window at both ends: 401 frames of 4 s, else 398")
     amplitude: Literal["magnitude", "power", "log"] = Field("magnitude", description="what a bin holds [P: unsaid]")
     normalise: Literal["waveform", "bin", "none"] = Field(

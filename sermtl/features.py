@@ -1,0 +1,179 @@
+"""Waveform batch -> spectrogram batch, on the waveforms' own device (the paper, section 3.1; REFERENCE section 1).
+
+Every choice the paper leaves open is a knob of `RunConfig`: window, hop, FFT length, bins, linear or mel, amplitude,
+normalisation, centring and padding. With the defaults a bin holds what `scipy.signal.spectrogram(waveform, 16000,
+window="hamming", nperseg=400, noverlap=240, nfft=1024, mode="magnitude")` gives, up to one constant factor.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from sermtl.config import SAMPLE_RATE_HZ, RunConfig
+
+LOG_GAIN = 1e6  # log amplitude is ln(1 + gain * power): 0 in silence, so that zero padding is silence, and linear below -60 dB
+SMALLEST_STD = {"magnitude": 1e-4, "power": 1e-8, "log": 1e-4}  # a bin that moves less over time is divided by this
+FULL_SCALE = 32768.0  # int16
+
+
+def frame_count(samples: int, config: RunConfig) -> int:
+    """Frames that `samples` samples give before they are padded or cut to `config.frames`; at least 1."""
+    if config.centred:
+        return 1 + samples // config.hop_samples
+    return 1 + max(0, samples - config.window_samples) // config.hop_samples
+
+
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """O'Shaughnessy's mel scale, as in HTK: 2595 log10(1 + f / 700)."""
+    return 2595.0 * torch.log10(1.0 + hz / 700.0)
+
+
+def mel_to_hz(mel: Tensor) -> Tensor:
+    return 700.0 * (torch.pow(10.0, mel / 2595.0) - 1.0)
+
+
+def mel_filterbank(bands: int, n_fft: int) -> Tensor:
+    """Triangles of unit peak, equally spaced on the mel scale from 0 Hz to half the rate (HTK book, section 5.4).
+
+    Returns (n_fft // 2 + 1, bands) float32. A triangle narrower than one FFT bin is widened to one bin on each side,
+    so that no band is empty.
+    """
+    spacing_hz = SAMPLE_RATE_HZ / n_fft
+    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * spacing_hz
+    top = hz_to_mel(torch.tensor(SAMPLE_RATE_HZ / 2, dtype=torch.float64))
+    corners = mel_to_hz(torch.linspace(0, 1, bands + 2, dtype=torch.float64) * top)
+    centre = corners[1:-1]
+    rise = (centre - corners[:-2]).clamp(min=spacing_hz)
+    fall = (corners[2:] - centre).clamp(min=spacing_hz)
+    distance = hz[:, None] - centre
+    return torch.where(distance < 0, 1 + distance / rise, 1 - distance / fall).clamp(min=0).float()
+
+
+class FrontEnd(nn.Module):
+    """Waveforms (B, clip_samples) int16 -> spectrograms (B, 1, bins, frames) float32.
+
+    On a CPU clips go through one by one: what one clip needs stays in the cache, and a clip's spectrogram does not
+    depend, not by one bit, on the batch it came in. On a GPU the batch goes through at once.
+    """
+
+    window: Tensor
+    filterbank: Tensor | None
+
+    def __init__(self, config: RunConfig) -> None:
+        super().__init__()
+        self.config = config
+        # n_frames is what a full clip gives; the rest up to config.frames stays zero
+        self.n_frames = min(frame_count(config.clip_samples, config), config.frames)
+        window = torch.hamming_window(config.window_samples, periodic=True, dtype=torch.float64)
+        # white noise of unit variance then has unit power in every bin
+        self.register_buffer("window", (window / window.square().sum().sqrt()).float(), persistent=False)
+        mel = mel_filterbank(config.bins, config.n_fft) if config.frequency_scale == "mel" else None
+        self.register_buffer("filterbank", mel, persistent=False)
+
+    def forward(self, waveforms: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectrograms (B, 1, bins, frames) and how many of their frames hold sound, (B,) int64.
+
+        waveforms: (B, clip_samples) int16, zero beyond `valid`; valid: (B,) samples that hold sound, at least 1.
+        """
+        config = self.config
+        frames = self.valid_frames(valid)
+        out = torch.zeros(len(waveforms), config.bins, config.frames, device=waveforms.device)
+        chunk = 1 if waveforms.device.type == "cpu" else max(1, len(waveforms))
+        for start in range(0, len(waveforms), chunk):
+            rows = slice(start, start + chunk)
+            self._spectrogram(waveforms[rows], valid[rows], frames[rows], out[rows, :, : self.n_frames])
+        return out.unsqueeze(1), frames
+
+    def valid_frames(self, valid: Tensor) -> Tensor:
+        """Frames that lie on sound: all of them, but for masked padding (B,)."""
+        if self.config.padding != "masked":
+            return torch.full_like(valid, self.config.frames)
+        window = 0 if self.config.centred else self.config.window_samples
+        frames = 1 + (valid - window).clamp(min=0) // self.config.hop_samples
+        return frames.clamp(max=self.n_frames)
+
+    def _spectrogram(self, waveforms: Tensor, valid: Tensor, frames: Tensor, out: Tensor) -> None:
+        """Write the spectrograms of one chunk into `out` (chunk, bins, n_frames)."""
+        config = self.config
+        power = self._power(self._scaled(waveforms, valid))  # (chunk, n_frames, bins)
+        if config.amplitude == "magnitude":
+            power.sqrt_()
+        elif config.amplitude == "log":
+            power.mul_(LOG_GAIN).log1p_()
+        out.copy_(power.transpose(1, 2))
+        masked = config.padding == "masked"
+        keep = (torch.arange(self.n_frames, device=out.device) < frames[:, None])[:, None, :] if masked else None
+        if config.normalise == "bin":
+            standardise(out, keep, SMALLEST_STD[config.amplitude])
+        if keep is not None:
+            out.mul_(keep)
+
+    def _scaled(self, waveforms: Tensor, valid: Tensor) -> Tensor:
+        """Waveforms as float32: of mean 0 and variance 1 over their valid samples, or between -1 and 1.
+
+        A silent (or constant) clip gives zeros. Normalising per bin starts from here too: it makes no difference
+        to it but for the level at which `log` meets its floor.
+        """
+        if self.config.normalise == "none":
+            return waveforms.float() / FULL_SCALE
+        mean = waveforms.sum(1, dtype=torch.int64).double() / valid  # exact, so that a constant clip gives exact zeros
+        centred = waveforms.float() - mean.float()[:, None]
+        if int(valid.min()) < waveforms.shape[1]:
+            centred *= torch.arange(waveforms.shape[1], device=valid.device) < valid[:, None]
+        variance = centred.square().sum(1) / valid
+        return centred.mul_(torch.where(variance > 0, variance, 1.0).rsqrt()[:, None])
+
+    def _power(self, waveforms: Tensor) -> Tensor:
+        """Power spectra (B, n_frames, bins) of float waveforms (B, clip_samples)."""
+        config = self.config
+        width = config.window_samples
+        if config.centred:
+            waveforms = nn.functional.pad(waveforms, (width // 2, width - width // 2))
+        frames = waveforms.unfold(1, width, config.hop_samples)[:, : self.n_frames]
+        padded = waveforms.new_zeros(len(waveforms), self.n_frames, config.n_fft)
+        inside = padded[..., :width]
+        if config.detrend:
+            torch.sub(frames, frames.mean(-1, keepdim=True), out=inside).mul_(self.window)
+        else:
+            torch.mul(frames, self.window, out=inside)
+        spectrum = torch.view_as_real(torch.fft.rfft(padded))
+        if self.filterbank is None:
+            spectrum = spectrum[:, :, : config.bins]
+        # squares of the two parts, summed: several times faster on a CPU than the absolute value of complex numbers
+        power = spectrum[..., 0].square()
+        power.addcmul_(spectrum[..., 1], spectrum[..., 1])
+        return power if self.filterbank is None else power @ self.filterbank
+
+
+def standardise(spectrograms: Tensor, keep: Tensor | None, smallest_std: float) -> None:
+    """Mean 0 and variance 1 over time per bin, in place; (B, bins, frames), over the frames of `keep` (B, 1, frames) if given."""
+    weight = torch.ones_like(spectrograms[:1, :1]) if keep is None else keep.float()
+    count = weight.sum(-1, keepdim=True)
+    mean = (spectrograms * weight).sum(-1, keepdim=True) / count
+    spectrograms.sub_(mean)
+    std = ((spectrograms.square() * weight).sum(-1, keepdim=True) / count).sqrt()
+    spectrograms.div_(std.clamp(min=smallest_std))
+
+
+def spec_augment(spectrograms: Tensor, frames: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
+    """SpecAugment (Park 2019, one mask per axis): zero a random band of frames and one of bins of each clip.
+
+    spectrograms: (B, 1, bins, frames); frames: (B,) valid ones, which the time mask is drawn within. A mask's width is
+    uniform between 0 and the knob's share of the axis. `generator` is a CPU one, whatever the device.
+    """
+    if config.time_mask:
+        span = _band(frames, config.time_mask, generator, spectrograms.shape[3])
+        spectrograms = spectrograms.masked_fill(span[:, None, None, :], 0.0)
+    if config.frequency_mask:
+        bins = torch.full_like(frames, spectrograms.shape[2])
+        span = _band(bins, config.frequency_mask, generator, spectrograms.shape[2])
+        spectrograms = spectrograms.masked_fill(span[:, None, :, None], 0.0)
+    return spectrograms
+
+
+def _band(lengths: Tensor, share: float, generator: torch.Generator, size: int) -> Tensor:
+    """One random band of at most `share` of each length, (B, size) bool."""
+    width, place = torch.rand(2, len(lengths), generator=generator).to(lengths.device)
+    width = width * share * lengths
+    start = place * (lengths - width)
+    position = torch.arange(size, device=lengths.device)
+    return (position >= start[:, None].round()) & (position < (start + width)[:, None].round())
