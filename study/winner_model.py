@@ -1,0 +1,86 @@
+"""An arm's winner in MLflow: its model beside its run, and a version in the registry.
+
+The model is saved as code (`study.served_model`) and weights, nothing pickled, with a copy of `sermtl` so that it
+serves where this project is not installed.
+"""
+
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sermtl
+from sermtl.errors import StudyError
+from study.mlflow_runs import MlflowRuns, data_tags
+from study.record import TrialRecord
+
+REQUIREMENTS = ("mlflow", "numpy", "pydantic", "pyarrow", "scipy", "soundfile", "torch")
+
+
+def model_name(study: str, arm: str) -> str:
+    """The winner's name in the registry."""
+    return f"{study}-{arm}"
+
+
+def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: str | None, model_path: Path) -> None:
+    """Log a winner's model to its run and register it, aliased `winner` (`winner-R` for a later repetition R of the search).
+
+    Done once per run, however often it is called. Raises StudyError without a run or a model file, MlflowException.
+    """
+    if run_id is None or not model_path.is_file():
+        raise StudyError(f"{record.identity.label}: no {'MLflow run' if run_id is None else f'model at {model_path}'}")
+    client, name = store.client, model_name(record.identity.study, arm)
+    if _registered(client, name, run_id):
+        return
+    model = client.create_logged_model(store.experiment, "model", source_run_id=run_id, tags={"identity": record.identity.label})
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder) / "model", model_path, model)
+        client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+    client.finalize_logged_model(model.model_id, "READY")
+    _link(client, run_id, model.model_id, len(record.epochs))
+    tags = data_tags(store.header) | {"identity": record.identity.label, "arm": arm}
+    about = f"Dev score {record.value:.4f}; test clips were not seen." if record.value is not None else ""
+    made = client.create_model_version(
+        name, f"models:/{model.model_id}", run_id=run_id, tags=tags, description=about, model_id=model.model_id
+    )
+    search = record.identity.search
+    client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
+
+
+def _registered(client: Any, name: str, run_id: str) -> bool:
+    """Whether the registry holds this run's model; makes the name where it is missing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return any(found.run_id == run_id for found in client.search_model_versions(f"name='{name}'"))
+
+
+def _link(client: Any, run_id: str, model_id: str, step: int) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+
+
+def save_model(folder: Path, model_path: Path, logged: Any = None) -> None:
+    """Write the MLflow model: code, weights, signature and requirements."""
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+    columns: list[Any] = [
+        ColSpec(DataType.string, "audio", required=False),
+        ColSpec(Array(DataType.double), "samples", required=False),
+    ]
+    mlflow.pyfunc.save_model(
+        folder,
+        mlflow_model=Model(model_uuid=logged.model_id, model_id=logged.model_id, run_id=logged.source_run_id) if logged else None,
+        python_model=str(Path(__file__).with_name("served_model.py")),
+        artifacts={"model": str(model_path)},
+        code_paths=[str(Path(sermtl.__file__).parent)],
+        signature=ModelSignature(inputs=Schema(columns)),
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
+    )
