@@ -118,7 +118,9 @@ class Canvas:
         """One legend for the whole figure, beneath it: what the first axes have labelled."""
         handles, labels = self.figure.axes[0].get_legend_handles_labels()
         if labels:
-            self.figure.legend(handles, labels, loc="outside lower left", ncols=columns, borderaxespad=0, columnspacing=1.2, handlelength=1.6)
+            self.figure.legend(
+                handles, labels, loc="outside lower left", ncols=columns, borderaxespad=0, columnspacing=1.2, handlelength=1.6
+            )
 
 
 @contextmanager

@@ -17,7 +17,9 @@ from study.wording import arm_words, axis_words, count, knob, percent, score_wor
 MOST_POINTS = 1500  # of one kind in one figure; the data file has them all
 
 
-def weight_figure(question: QuestionResult, task: str, trials: Sequence[TrialRecord], space: dict[str, Any], synthetic: bool) -> Drawing | None:
+def weight_figure(
+    question: QuestionResult, task: str, trials: Sequence[TrialRecord], space: dict[str, Any], synthetic: bool
+) -> Drawing | None:
     """Dev value against an auxiliary task's loss weight over the multi-task arm's trials, the paper's w = 1 marked."""
     key = f"weight_{task}"
     rows = [
@@ -29,8 +31,10 @@ def weight_figure(question: QuestionResult, task: str, trials: Sequence[TrialRec
         return None
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     best = max(complete or rows, key=lambda row: row["value"])
-    title = f"{question_short(question)}: dev {score_words(question.header.objective)} against the weight of the {task_words(task)} loss"
-    description = f"{count(len(complete), 'complete trial')}; the best, {percent(best['value'])} %, has w = {knob(best['weight'])}; the paper's sum is w = 1."
+    score = score_words(question.header.objective)
+    title = f"{question_short(question)}: dev {score} against the weight of the {task_words(task)} loss"
+    top = f"the best, {percent(best['value'])} %, has w = {knob(best['weight'])}"
+    description = f"{count(len(complete), 'complete trial')}; {top}; the paper's sum is w = 1."
     name = slug("weight", question.header.name, task)
     with canvas(name, title, description, 3.0, synthetic) as drawn:
         axes = drawn.axes()
@@ -66,7 +70,13 @@ def tasks_figure(question: QuestionResult, trials: dict[str, list[TrialRecord]],
     if not scores[1]:
         return None
     rows = [
-        {"arm": r.identity.arm, "trial": r.identity.number, "search": r.identity.search, scores[0]: r.epochs[-1][scores[0]], scores[1]: r.epochs[-1][scores[1]]}
+        {
+            "arm": r.identity.arm,
+            "trial": r.identity.number,
+            "search": r.identity.search,
+            scores[0]: r.epochs[-1][scores[0]],
+            scores[1]: r.epochs[-1][scores[1]],
+        }
         for arm in question.arms
         for r in trials.get(arm.arm, [])
         if r.state == "COMPLETE" and r.epochs and all(isfinite(r.epochs[-1].get(score, float("nan"))) for score in scores)
@@ -106,9 +116,14 @@ def importance_figure(question: QuestionResult, shares: dict[str, dict[str, floa
     known = {arm: found for arm, found in shares.items() if found}
     if not known:
         return None
-    knobs = sorted({name for found in known.values() for name in found}, key=lambda name: (-max(f.get(name, 0) for f in known.values()), name))
+    knobs = sorted(
+        {name for found in known.values() for name in found}, key=lambda name: (-max(f.get(name, 0) for f in known.values()), name)
+    )
     title = f"{question_short(question)}: which knobs told good trials from the rest"
-    description = "; ".join(f"{arm_words(arm)}: " + ", ".join(f"{task_words(name)} {share:.2f}" for name, share in found.items()) for arm, found in known.items())
+    description = "; ".join(
+        f"{arm_words(arm)}: " + ", ".join(f"{task_words(name)} {share:.2f}" for name, share in found.items())
+        for arm, found in known.items()
+    )
     name = slug("importance", question.header.name)
     with canvas(name, title, description, 0.9 + 0.34 * len(knobs), synthetic) as drawn:
         axes = drawn.axes()

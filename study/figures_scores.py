@@ -32,7 +32,9 @@ def arms_figure(question: QuestionResult, baseline: dict[str, float], synthetic:
             score = means[arm.arm]
             spread = 100 * score.sd if isfinite(score.sd) else 0
             axes.errorbar(100 * score.mean, place, xerr=spread, fmt=marker, color=colour, markersize=7, elinewidth=2)
-            axes.text(0, place - 0.4, short(arm_words(arm.arm), 50), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
+            axes.text(
+                0, place - 0.4, short(arm_words(arm.arm), 50), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5
+            )
         _baseline_lines(axes, baseline, len(arms))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
@@ -107,7 +109,8 @@ def confusion_figure(question: QuestionResult, arm: ArmResult, synthetic: bool) 
     row, column = divmod(best, len(arm.classes))
     title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes {task_words(question.header.main)} for"
     hits = ", ".join(f"{c} {percent(shares[i, i], 0)} %" for i, c in enumerate(arm.classes))
-    description = f"Right: {hits}. Most frequent mistake: {arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)."
+    mistake = f"{arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)"
+    description = f"Right: {hits}. Most frequent mistake: {mistake}."
     name = slug("confusion", arm.arm)
     with canvas(name, title, description, 3.6, synthetic) as drawn:
         axes = drawn.axes()

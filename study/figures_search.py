@@ -19,13 +19,16 @@ MOST_CURVES = 60  # more curves than this make a stain; the data file has them a
 STATES = ("COMPLETE", "PRUNED", "FAILED")
 
 
-def curves_figure(question: QuestionResult, trials: dict[str, list[TrialRecord]], rungs: Sequence[int], synthetic: bool) -> Drawing | None:
+def curves_figure(
+    question: QuestionResult, trials: dict[str, list[TrialRecord]], rungs: Sequence[int], synthetic: bool
+) -> Drawing | None:
     """Dev value against epoch of every search trial: one panel per arm, rungs, prunings and the winner marked."""
     arms = [arm for arm in question.arms if any(len(record.epochs) for record in trials.get(arm.arm, []))]
     if not arms:
         return None
     words = [
-        f"{arm_words(arm.arm)}: {count(arm.spend.trials, 'trial')}, {arm.spend.pruned} pruned, {arm.spend.failed} failed" for arm in arms
+        f"{arm_words(arm.arm)}: {count(arm.spend.trials, 'trial')}, {arm.spend.pruned} pruned, {arm.spend.failed} failed"
+        for arm in arms
     ]
     shown = {arm.arm: thinned(trials[arm.arm], {winner.number for winner in arm.winners}) for arm in arms}
     left_out = sum(len(trials[arm]) - len(kept) for arm, kept in shown.items())
@@ -55,7 +58,11 @@ def thinned(records: list[TrialRecord], keep: set[int]) -> list[TrialRecord]:
 
 
 def _curves(axes: Any, records: list[TrialRecord], winners: set[tuple[int, int]], rungs: Sequence[int]) -> None:
-    looks = {"COMPLETE": (BLUE, "-", ".", "complete"), "PRUNED": (SLATE, "-", "x", "pruned"), "FAILED": (ORANGE, "--", "v", "failed")}
+    looks = {
+        "COMPLETE": (BLUE, "-", ".", "complete"),
+        "PRUNED": (SLATE, "-", "x", "pruned"),
+        "FAILED": (ORANGE, "--", "v", "failed"),
+    }
     for rung in rungs:
         axes.axvline(rung, color=MUTED, linewidth=0.9, linestyle=":")
     for state in STATES:
@@ -145,7 +152,8 @@ def rungs_figure(question: QuestionResult, synthetic: bool) -> Drawing | None:
         return None
     title = f"{question_short(question)}: how well a rung's rank foretold the final rank"
     description = "; ".join(
-        f"{arm_words(rung.arm)}, epoch {rung.epoch}: {number(rung.rank_correlation, 2)} over {rung.trials} complete trials" for rung in known
+        f"{arm_words(rung.arm)}, epoch {rung.epoch}: {number(rung.rank_correlation, 2)} over {rung.trials} complete trials"
+        for rung in known
     )
     name = slug("rungs", question.header.name)
     with canvas(name, title, description, 2.6, synthetic) as drawn:
@@ -160,5 +168,8 @@ def rungs_figure(question: QuestionResult, synthetic: bool) -> Drawing | None:
         axes.set_xlabel("rung, epoch")
         axes.set_ylabel("Spearman correlation")
         drawn.legend(2)
-    rows = [{"arm": r.arm, "epoch": r.epoch, "trials": r.trials, "exempt": r.exempt, "rank_correlation": r.rank_correlation} for r in question.rungs]
+    rows = [
+        {"arm": r.arm, "epoch": r.epoch, "trials": r.trials, "exempt": r.exempt, "rank_correlation": r.rank_correlation}
+        for r in question.rungs
+    ]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))

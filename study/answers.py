@@ -1,0 +1,93 @@
+"""The answer to each question in words: what the first screen of a report says."""
+
+from dataclasses import dataclass
+from math import isfinite
+
+from study.contrast import Contrast
+from study.results import QuestionResult
+from study.wording import bare_p, count, duration, interval, listing, number, percent, points, score_words, signed, task_words
+
+VERDICTS = {
+    "helps": ("It helps", "yes"),
+    "hurts": ("It hurts", "no"),
+    "no meaningful difference": ("No meaningful difference", "same"),
+    "cannot tell": ("Cannot tell", ""),
+    "no verdict": ("No verdict", ""),
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question's first-screen answer: plain words; `tone` colours the verdict ('yes', 'no', 'same' or '')."""
+
+    name: str
+    question: str
+    verdict: str
+    tone: str
+    scope: str
+    score: str
+    delta: str
+    interval: str
+    facts: tuple[tuple[str, str], ...]
+    reason: str
+    caveats: tuple[str, ...]
+
+
+def answer(question: QuestionResult) -> Answer:
+    c = question.contrast
+    verdict, tone = VERDICTS.get(c.verdict, (c.verdict, ""))
+    return Answer(
+        question.header.name,
+        question_words(question),
+        verdict,
+        tone,
+        c.scope,
+        f"test {score_words(question.score)}",
+        f"Δ {points(c.estimate)} points" if isfinite(c.estimate) else "no finished pair of runs",
+        interval(c.low, c.high) if isfinite(c.low) else "",
+        tuple(_facts(question, c)),
+        c.reason,
+        c.caveats,
+    )
+
+
+def question_words(question: QuestionResult) -> str:
+    """'Does the speaker task help the emotion task?'"""
+    tasks = [task_words(task) for task in question.header.auxiliary]
+    asked = "Does the {} task help the {} task?" if len(tasks) == 1 else "Do the {} tasks help the {} task?"
+    named = "" if question.header.name == question.header.main else f" ({question.header.name})"
+    return asked.format(listing(tasks), task_words(question.header.main)) + named
+
+
+def _facts(question: QuestionResult, c: Contrast) -> list[tuple[str, str]]:
+    """The numbers beside the verdict, as (what, value)."""
+    facts = [
+        ("p (Holm)", bare_p(c.p_holm) if isfinite(c.p_holm) else "–"),
+        (
+            "n",
+            f"{count(c.n_speakers, 'speaker')} × {count(c.n_seeds, 'seed')}"
+            + (f" × {c.n_searches} searches" if c.n_searches > 1 else ""),
+        ),
+        ("margin, set before", f"± {number(100 * c.margin)} points"),
+        ("multi-task / control", f"{percent(c.first_mean)} / {percent(c.second_mean)} %"),
+        ("relative gain", f"{signed(100 * c.relative_gain)} %" if isfinite(c.relative_gain) else "–"),
+        (
+            "detectable effect",
+            f"{number(100 * c.minimum_detectable)} points" if isfinite(c.minimum_detectable) else "–",
+        ),
+        ("spend of both arms", _spend(question, c)),
+    ]
+    if isfinite(question.delta_m):
+        facts.append(("Δm, all tasks", f"{signed(100 * question.delta_m)} %"))
+    if c.probability_of_improvement:
+        chance = c.probability_of_improvement
+        facts.append(
+            ("seeds in which it wins", f"{percent(chance.estimate, 0)} % [{percent(chance.low, 0)}, {percent(chance.high, 0)}]")
+        )
+    return facts
+
+
+def _spend(question: QuestionResult, c: Contrast) -> str:
+    spends = [arm.spend for arm in question.arms if arm.arm in (c.first, c.second)]
+    trials, seconds = sum(s.trials for s in spends), sum(s.search_device_s + s.confirm_device_s for s in spends)
+    return f"{count(trials, 'trial')}, {duration(seconds)}" if trials else duration(seconds)

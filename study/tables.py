@@ -1,0 +1,193 @@
+"""Tables of scores: the contrasts, the arms, the rows a score must be seen beside, and for whom it holds.
+
+A table here is words and digits, ready for the page, the Markdown and the LaTeX; the numbers behind it lie in report/data.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from study.contrast import Contrast
+from study.drawing import printable
+from study.figures_contrast import question_short
+from study.results import ArmResult, QuestionResult, Results
+from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, task_words
+
+Kind = Literal["", "strong", "quiet", "rule"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """cells: one text per column; kind: 'strong' for what is looked for, 'quiet' for a reference, 'rule' begins a group."""
+
+    cells: tuple[str, ...]
+    kind: Kind = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """align: one letter per column: 't' words, 'n' digits, 'w' wide words that may wrap."""
+
+    title: str
+    columns: tuple[str, ...]
+    align: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    data: str = ""  # the file in report/data with the numbers, '' where a neighbour's link serves
+
+
+def contrasts_table(question: QuestionResult) -> Table:
+    """Every contrast of a question, the primary one first."""
+    rows = [_contrast_row("multi-task − control (primary)", question.contrast, "strong")]
+    rows += [
+        _contrast_row(f"multi-task − control, look {look.number} ({len(look.seeds)} seeds)", look.contrast)
+        for look in question.looks
+        if look.number > 1
+    ]
+    rows += [_contrast_row(f"multi-task − control, {score_words(score)}", c) for score, c in question.secondary.items()]
+    if square := question.square:
+        named = (
+            ("second task on − off, in multi-task's recipe", square.task_in_mtl_recipe),
+            ("second task on − off, in control's recipe", square.task_in_control_recipe),
+            ("multi-task's − control's recipe, second task off", square.recipe_without_task),
+            ("multi-task's − control's recipe, second task on", square.recipe_with_task),
+        )
+        rows += [_contrast_row(words, contrast) for words, contrast in named]
+    for arm, (against, above) in question.placebo.items():
+        rows += [_contrast_row(f"multi-task − {arm_words(arm)}", against), _contrast_row(f"{arm_words(arm)} − control", above)]
+    columns = (
+        "contrast",
+        "Δ, points",
+        "95 % interval",
+        "90 % interval",
+        "bootstrap",
+        "p",
+        "p (Holm)",
+        "df",
+        "speakers",
+        "seeds",
+        "searches",
+    )
+    notes = (f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",)
+    return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnnnn", tuple(rows), notes, "contrasts.csv")
+
+
+def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
+    if c is None:
+        return Row((words, *["–"] * 10), "quiet")
+    holm = bare_p(c.p_holm) if kind == "strong" else "–"
+    spans = (interval(c.low, c.high), interval(c.low90, c.high90), interval(c.bootstrap_low, c.bootstrap_high))
+    sizes = (str(c.n_speakers), str(c.n_seeds), str(c.n_searches))
+    return Row((words, points(c.estimate), *spans, bare_p(c.p), holm, number(c.df), *sizes), kind)
+
+
+def square_table(question: QuestionResult) -> Table | None:
+    """Recipe x task: mean test score of the four arms, with the differences along both sides."""
+    if not (square := question.square):
+        return None
+    rows = []
+    for recipe, words, effect in (
+        ("mtl", "multi-task winner's", square.task_in_mtl_recipe),
+        ("control", "control winner's", square.task_in_control_recipe),
+    ):
+        on, off = (square.cells.get((recipe, state)) for state in (True, False))
+        rows.append(Row((words, percent(off), percent(on), _effect(effect))))
+    sides = (_effect(square.recipe_without_task), _effect(square.recipe_with_task), "")
+    rows.append(Row(("what the recipe changes", *sides), "rule"))
+    columns = ("recipe", "second task off, %", "second task on, %", "what the task changes, points")
+    title = f"{question_short(question)}: better task or better recipe? Mean test {score_words(question.score)}"
+    notes = ("The control is bottom left, the multi-task arm top right. Differences with their 95 % interval; no verdicts here.",)
+    return Table(title, columns, "tnnn", tuple(rows), notes)
+
+
+def _effect(contrast: Contrast | None) -> str:
+    return "–" if contrast is None else f"{points(contrast.estimate)} {interval(contrast.low, contrast.high)}".removesuffix(" –")
+
+
+def arms_table(question: QuestionResult, baseline: dict[str, float]) -> Table:
+    """Each confirm arm's test scores over runs, with chance and length alone."""
+    scores = _shown_scores(question)
+    rows = []
+    for arm in question.arms:
+        cells = [_mean_sd(arm, score) for score in scores]
+        runs = str(arm.spend.confirm_runs - arm.spend.confirm_failed)
+        rows.append(Row((arm_words(arm.arm), runs, *cells), "strong" if arm.arm == question.contrast.first else ""))
+    for which, words in (("duration_only", "the clip's length alone"), ("chance", "chance")):
+        if f"{which}_accuracy" in baseline or which in baseline:
+            rows.append(Row((words, "–", *(_baseline_cell(question, score, which, baseline) for score in scores)), "quiet"))
+    columns = ("arm", "runs", *(f"{score_words(score)}, %" for score in scores))
+    notes = ("Mean ± standard deviation over confirm runs, whole test part.",)
+    title = f"{question_short(question)}: test scores of every confirmed arm"
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes, "scores.parquet")
+
+
+def _shown_scores(question: QuestionResult) -> list[str]:
+    """The question's score and objective first, then the other tasks' summary scores."""
+    found = dict.fromkeys((question.score, question.header.objective))
+    tasks = (question.header.main, *question.header.auxiliary)
+    for task in tasks:
+        found |= dict.fromkeys(f"{task}_{kind}" for kind in ("uar", "accuracy", "eer", "top1", "top5"))
+    return [score for score in found if any(score in arm.means for arm in question.arms)]
+
+
+def _mean_sd(arm: ArmResult, score: str) -> str:
+    found = arm.means.get(score)
+    if found is None or not found.n:
+        return "–"
+    spread = percent(found.sd)
+    return percent(found.mean) if spread == "–" else f"{percent(found.mean)} ± {spread}"
+
+
+def _baseline_cell(question: QuestionResult, score: str, which: str, baseline: dict[str, float]) -> str:
+    """A baseline is known for the main task's objective and accuracy, and 1 - that for an EER."""
+    main = question.header.main
+    if score == f"{main}_accuracy":
+        return percent(baseline.get(f"{which}_accuracy"))
+    if score == f"{main}_eer":
+        return percent(1 - baseline[which]) if which in baseline else "–"
+    return percent(baseline.get(which)) if score in (f"{main}_uar", f"{main}_verification", f"{main}_top1") else "–"
+
+
+def baseline_of(results: Results, question: QuestionResult) -> dict[str, float]:
+    """The main task's baselines on the first split that has them; {} where none has."""
+    return next(
+        (tasks[question.header.main] for _, tasks in sorted(results.baselines.items()) if question.header.main in tasks), {}
+    )
+
+
+def breakdown_table(question: QuestionResult) -> Table | None:
+    """Means and contrast for each sex, age band, sentence and level."""
+    rows = []
+    first, second = question.contrast.first, question.contrast.second
+    for label, values in question.breakdowns.items():
+        for place, row in enumerate(values):
+            means = [percent(row.means[arm].mean) if arm in row.means else "–" for arm in (second, first)]
+            numbers = (points(row.contrast.estimate), interval(row.contrast.low, row.contrast.high)) if row.contrast else ("–", "–")
+            words = task_words(label) if place == 0 else ""
+            rows.append(
+                Row(
+                    (words, printable(row.value), f"{row.n_clips:,}", str(row.n_speakers), *means, *numbers),
+                    "" if place else "rule",
+                )
+            )
+    if not rows:
+        return None
+    columns = ("label", "value", "clips", "speakers", "control, %", "multi-task, %", "Δ, points", "95 % interval")
+    notes = (
+        "Parts were not planned and not adjusted for: with twenty intervals one is expected to miss 0 by chance. "
+        "Where each part has one class only, the score is accuracy within it.",
+    )
+    return Table(f"{question_short(question)}: parts of the test clips", columns, "ttnnnnnn", tuple(rows), notes)
+
+
+def eer_table(question: QuestionResult) -> Table | None:
+    """Equal error rates with intervals that know that pairs share speakers."""
+    rows = [
+        Row((arm_words(arm.arm), percent(arm.eer.estimate), f"[{percent(arm.eer.low)}, {percent(arm.eer.high)}]"))
+        for arm in question.arms
+        if arm.eer
+    ]
+    title = f"{question_short(question)}: speaker verification, equal error rate of each arm's embedding"
+    notes = (
+        "Bootstrap over speakers (and seeds from 3 on), a pair weighted by both its speakers. Lower is better; chance is 50 %.",
+    )
+    return Table(title, ("arm", "EER, %", "95 % interval"), "wnn", tuple(rows), notes) if rows else None

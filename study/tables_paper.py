@@ -1,0 +1,90 @@
+"""The paper's Table 3 with ours beside it, cell by cell."""
+
+from study.drawing import printable
+from study.figures_contrast import question_short
+from study.paper_results import (
+    EMOTIONS,
+    MTL,
+    PRINTED_GAIN,
+    PROTOCOL,
+    SINGLE,
+    SPEAKER_SAME_OR_NOT,
+    PaperRow,
+    recomputed_gain,
+    relative_gain,
+)
+from study.results import ArmResult, MeanSd, QuestionResult
+from study.tables import Row, Table
+from study.wording import number, percent, signed, way
+
+MOST_COLUMNS = 20
+
+
+def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
+    """Recall of each class and accuracy in total: ours, human listeners', and the paper's where the classes are its."""
+    arms = {way(arm.arm): arm for arm in question.arms if arm.recall and way(arm.arm) in ("mtl", "control")}
+    classes = [name for name in next(iter(arms.values())).recall if name != "total"] if arms else []
+    if not 1 <= len(classes) <= MOST_COLUMNS:
+        return None
+    rows = [
+        _ours(words, arms[key], classes)
+        for key, words in (("control", "ours, single task"), ("mtl", "ours, multi-task"))
+        if key in arms
+    ]
+    if len(arms) == 2:
+        rows.append(_our_gain(arms["control"].recall, arms["mtl"].recall, classes))
+    if human:
+        cells = [percent(human.get(name)) for name in (*classes, "total")]
+        rows.append(Row(("human listeners, voice only", *cells), "rule"))
+    notes = [
+        "Ours: mean ± standard deviation over confirm runs; a class's cell is its recall, 'total' is accuracy over all test clips."
+    ]
+    if set(classes) == set(EMOTIONS):
+        printed = (SINGLE, MTL, PRINTED_GAIN, recomputed_gain())
+        rows += [Row((f"paper, {row.label}", *_paper_cells(row, classes)), "rule" if row is SINGLE else "") for row in printed]
+        notes.append(f"Paper: {PROTOCOL}. Its printed gains do not follow from its own cells, so both are shown.")
+    columns = ("accuracy, %", *(printable(name) for name in classes), "total")
+    return Table(
+        f"{question_short(question)}: the paper's Table 3", columns, "w" + "n" * (len(columns) - 1), tuple(rows), tuple(notes)
+    )
+
+
+def _ours(words: str, arm: ArmResult, classes: list[str]) -> Row:
+    cells = [_mean(arm.recall.get(name)) for name in (*classes, "total")]
+    return Row((words, *cells), "strong")
+
+
+def _mean(found: MeanSd | None) -> str:
+    if found is None or not found.n:
+        return "–"
+    spread = percent(found.sd)
+    return percent(found.mean) if spread == "–" else f"{percent(found.mean)} ± {spread}"
+
+
+def _our_gain(control: dict[str, MeanSd], mtl: dict[str, MeanSd], classes: list[str]) -> Row:
+    def gain(name: str) -> str:
+        if name not in control or name not in mtl or not control[name].mean > 0:
+            return "–"
+        return signed(relative_gain(control[name].mean, mtl[name].mean))
+
+    return Row(("ours, relative gain", *(gain(name) for name in (*classes, "total"))))
+
+
+def _paper_cells(row: PaperRow, classes: list[str]) -> list[str]:
+    return [number(row.per_class[name]) for name in classes] + [number(row.total)]
+
+
+def speaker_table(question: QuestionResult) -> Table | None:
+    """Same speaker or not: ours as balanced accuracy at a dev threshold, and the paper's two recipes."""
+    if question.score != "speaker_accuracy":
+        return None
+    arms = {way(arm.arm): _mean(arm.means.get("speaker_accuracy")) for arm in question.arms}
+    rows = [Row(("ours", arms.get("control", "–"), arms.get("mtl", "–")), "strong")]
+    rows += [Row((f"paper, recipe {recipe}", number(single), number(mtl))) for recipe, (single, mtl) in SPEAKER_SAME_OR_NOT.items()]
+    rows.append(Row(("chance", "50.0", "50.0"), "quiet"))
+    notes = (
+        "Ours: balanced accuracy over balanced pairs of test speakers' clips, threshold chosen on other speakers. "
+        "The paper does not say how its pairs were drawn; if they are balanced, its figures are near chance.",
+    )
+    columns = ("same speaker or not, %", "single task", "multi-task")
+    return Table(f"{question_short(question)}: the paper's speaker figures", columns, "wnn", tuple(rows), notes)

@@ -1,0 +1,107 @@
+"""Tables of how a study was done: spend, winners' settings, rungs, split, failed trials."""
+
+from study.drawing import short
+from study.figures_contrast import question_short
+from study.results import QuestionResult, Results
+from study.tables import Row, Table
+from study.wording import arm_words, count, duration, knob, number, percent, score_words
+
+MOST_REASONS = 40  # failed trials listed; the data file has them all
+
+
+def spend_table(results: Results) -> Table:
+    """What each arm has cost, in trials and in device time."""
+    rows = []
+    for question in results.questions:
+        for place, arm in enumerate(question.arms):
+            s = arm.spend
+            searched = [str(n) if s.trials else "–" for n in (s.trials, s.complete, s.pruned, s.failed)]
+            times = [duration(s.search_device_s) if s.trials else "–", duration(s.confirm_device_s)]
+            runs = f"{s.confirm_runs}" + (f" ({s.confirm_failed} failed)" if s.confirm_failed else "")
+            name = question_short(question) if place == 0 else ""
+            rows.append(Row((name, arm_words(arm.arm), *searched, times[0], runs, times[1]), "" if place else "rule"))
+    columns = (
+        "question",
+        "arm",
+        "trials",
+        "complete",
+        "pruned",
+        "failed",
+        "search, device time",
+        "confirm runs",
+        "confirm, device time",
+    )
+    total = sum(arm.spend.search_device_s + arm.spend.confirm_device_s for question in results.questions for arm in question.arms)
+    return Table(
+        "Spend of each arm", columns, "twnnnnnnn", tuple(rows), (f"Together {duration(total)} of device time.",), "spend.csv"
+    )
+
+
+def winners_table(question: QuestionResult) -> Table | None:
+    """The searched settings each arm was confirmed with."""
+    winners = [(arm, winner) for arm in question.arms for winner in arm.winners]
+    if not winners:
+        return None
+    several = max(winner.search for _, winner in winners) > 0
+    names = sorted({name for _, winner in winners for name in winner.params})
+    heads = [arm_words(arm.arm) + (f", search {winner.search + 1}" if several else "") for arm, winner in winners]
+    rows = [Row((name, *(knob(winner.params[name]) if name in winner.params else "–" for _, winner in winners))) for name in names]
+    rows.append(Row(("trial", *(str(winner.number) for _, winner in winners)), "rule"))
+    rows.append(
+        Row((f"dev {score_words(question.header.objective)}, %", *(percent(winner.value) for _, winner in winners)), "quiet")
+    )
+    notes = (
+        "Each winner is also in winners/ as a TOML that `python -m sermtl train` runs. Its dev value chose it and is not a result.",
+    )
+    return Table(f"{question_short(question)}: the winners' settings", ("knob", *heads), "t" + "n" * len(heads), tuple(rows), notes)
+
+
+def rungs_table(question: QuestionResult) -> Table | None:
+    rows = [
+        Row((arm_words(r.arm), str(r.epoch), str(r.trials), str(r.exempt), number(r.rank_correlation, 2))) for r in question.rungs
+    ]
+    title = f"{question_short(question)}: how well a rung's rank foretold the final one"
+    notes = (
+        "Over complete trials. The exempt ones were never to be pruned; the others got through every rung, so they are the better ones.",
+    )
+    return (
+        Table(title, ("arm", "rung, epoch", "complete trials", "exempt of them", "Spearman"), "wnnnn", tuple(rows), notes)
+        if rows
+        else None
+    )
+
+
+def split_table(results: Results) -> Table:
+    rows = []
+    for split in results.header.splits:
+        for place, part in enumerate(("train", "dev", "test")):
+            if part in split.parts:
+                values = split.parts[part]
+                speakers = values.get("speakers", [])
+                named = short(", ".join(map(str, speakers)), 160)
+                cells = (split.id if place == 0 else "", part, f"{values.get('clips', 0):,}", str(len(speakers)), named)
+                rows.append(Row(cells, "" if place else "rule"))
+    return Table("Split", ("split", "part", "clips", "speakers", "who"), "ttnnw", tuple(rows))
+
+
+def failed_table(results: Results) -> Table | None:
+    """Trials that failed, each with its reason."""
+    failed = [record for record in results.records if record.state == "FAILED"]
+    rows = [
+        Row(
+            (
+                f"{r.identity.arm}",
+                f"{r.identity.phase} {r.identity.number}",
+                str(len(r.epochs)),
+                short(r.reason or "no reason recorded", 160),
+            )
+        )
+        for r in failed[:MOST_REASONS]
+    ]
+    left = len(failed) - len(rows)
+    notes = (f"{count(left, 'further failed trial')} in the data file.",) if left > 0 else ()
+    return (
+        Table(f"Failed trials: {len(failed)}", ("arm", "trial", "epochs", "reason"), "ttnw", tuple(rows), notes, "trials.csv")
+        if rows
+        else None
+    )
