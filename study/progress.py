@@ -1,0 +1,116 @@
+"""How far a phase of a study is: counts per arm, the best so far, what runs now, and how long the rest will take."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from study.record import Identity, TrialRecord
+
+ENDINGS = ("COMPLETE", "PRUNED", "FAILED")
+
+
+@dataclass
+class Running:
+    """A trial that runs now; `since` in seconds of the phase's clock."""
+
+    identity: Identity
+    since: float
+    epoch: int = 0
+    epochs: int = 1
+    value: float | None = None
+
+
+@dataclass
+class ArmProgress:
+    """One arm in one phase. `seconds`: device time of its ended trials."""
+
+    total: int
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ENDINGS, 0))
+    best: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def left(self) -> int:
+        """Trials that have not ended, running ones included."""
+        return max(self.total - self.ended, 0)
+
+    def add(self, state: str, value: float | None, seconds: float) -> None:
+        self.counts[state] += 1
+        self.seconds += seconds
+        if state == "COMPLETE" and value is not None and math.isfinite(value):
+            self.best = value if self.best is None else max(self.best, value)
+
+
+class Progress:
+    """A phase's progress, told trial by trial. `clock` returns seconds."""
+
+    def __init__(
+        self, name: str, total: Mapping[str, int], ended: Iterable[TrialRecord] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`total`: trials wanted per arm; `ended`: records that this phase has already."""
+        self.name, self._clock = name, clock
+        self.started = clock()
+        self.arms = {arm: ArmProgress(count) for arm, count in total.items()}
+        self.running: dict[str, Running] = {}
+        self._slots = 1
+        for record in ended:
+            self._arm(record.identity).add(record.state, record.value, record.device_s)
+
+    def _arm(self, identity: Identity) -> ArmProgress:
+        return self.arms.setdefault(identity.arm, ArmProgress(0))
+
+    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+        """A trial's news: `state` is 'running' or one of ENDINGS."""
+        run = self.running.setdefault(identity.folder, Running(identity, self._clock()))
+        run.epoch, run.epochs, run.value = epoch, max(epochs, 1), value
+        self._slots = max(self._slots, len(self.running))
+        if state in ENDINGS:
+            self._arm(identity).add(state, value, self._clock() - run.since)
+            del self.running[identity.folder]
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._clock() - self.started
+
+    @property
+    def device_s(self) -> float:
+        """Device time of ended and running trials."""
+        now = self._clock()
+        return sum(arm.seconds for arm in self.arms.values()) + sum(now - run.since for run in self.running.values())
+
+    def left_s(self) -> float | None:
+        """Expected time to the phase's end, None before anything tells it.
+
+        An arm's trials are expected to last as its ended ones did on average, pruned ones included; while none has
+        ended, as the other arms' did or as the running ones' epochs foretell.
+        """
+        ended = sum(arm.ended for arm in self.arms.values())
+        now = self._clock()
+        if ended:
+            mean = sum(arm.seconds for arm in self.arms.values()) / ended
+        else:
+            foretold = [(now - run.since) * run.epochs / run.epoch for run in self.running.values() if run.epoch]
+            if not foretold:
+                return None
+            mean = sum(foretold) / len(foretold)
+        work = sum(arm.left * (arm.seconds / arm.ended if arm.ended else mean) for arm in self.arms.values())
+        work -= sum(min(now - run.since, mean) for run in self.running.values())
+        return max(work, 0.0) / self._slots
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person reads them: '45 s', '3 min', '2 h 05 min', '3 d 4 h'."""
+    if seconds is None:
+        return "?"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
