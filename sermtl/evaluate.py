@@ -108,7 +108,6 @@ def metric_name(text: str) -> str:
 def evaluate(
     outputs: Outputs,
     tasks: tuple[Task, ...],
-    corpus: HasClips,
     speaker_disjoint: bool,
     *,
     pairs: Pairs | None = None,
