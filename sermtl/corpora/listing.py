@@ -1,0 +1,99 @@
+"""What a reader finds in a folder before any audio is decoded: recordings with their labels, and what is wrong with the names."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sermtl.audio import SUFFIXES, is_lfs_stub
+from sermtl.corpus import DEMOGRAPHICS
+from sermtl.defects import Labels
+from sermtl.errors import CorpusError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One audio file to be decoded. `flaw` is a (kind, detail) already known from its name."""
+
+    path: Path
+    name: str
+    labels: Labels
+    flaw: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All of a source, in the order of its names.
+
+    corpus        the corpus' name
+    recordings    what can be decoded
+    flaws         (file, kind, detail) of files that cannot even be listed
+    demographics  which demographics the corpus should have for every speaker
+    votes         human listeners' counts per clip, {clip: {emotion: votes}}, CREMA-D only
+    notes         remarks for the user
+    """
+
+    corpus: str
+    recordings: list[Recording]
+    flaws: list[tuple[str, str, str]] = field(default_factory=list)
+    demographics: Sequence[str] = DEMOGRAPHICS
+    votes: dict[str, dict[str, int]] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def audio_files(folder: Path, naming: str) -> Iterator[Path]:
+    """Every audio file at or below `folder`, sorted by path; hidden ones (macOS leaves `._x.wav`) left out.
+
+    Raises CorpusError when the folder is missing, or has no audio: `naming` then says what was expected.
+    """
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
+        raise CorpusError(f"{folder}: {what}; give the folder that holds the corpus' audio")
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    if not found:
+        raise CorpusError(f"{folder}: no audio file in it; expected names like {naming}")
+    yield from found
+
+
+def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[tuple[str, str, str]]]:
+    """The first file of each name (some downloads hold everything twice), and the others as flaws."""
+    first: dict[str, Recording] = {}
+    doubles = []
+    for recording in recordings:
+        if recording.name in first:
+            kept = first[recording.name].path
+            doubles.append(
+                (str(recording.path), "duplicate name", f"a second file of this name; {kept.parent.name}/{kept.name} is used")
+            )
+        else:
+            first[recording.name] = recording
+    return sorted(first.values(), key=lambda recording: recording.name), doubles
+
+
+def only_emotions(listing: Listing, emotions: Sequence[str]) -> Listing:
+    """The listing with recordings of these emotions only. Raises CorpusError for an emotion that the corpus has not."""
+    known = sorted({label for recording in listing.recordings if (label := recording.labels.get("emotion"))})
+    for emotion in emotions:
+        if emotion not in known:
+            raise CorpusError(f"--emotions: {emotion!r} is not an emotion of this corpus{did_you_mean(emotion, known)}")
+    kept = [recording for recording in listing.recordings if recording.labels.get("emotion") in emotions]
+    note = f"kept {len(kept)} of {len(listing.recordings)} clips: emotions {', '.join(emotions)}"
+    return Listing(listing.corpus, kept, listing.flaws, listing.demographics, listing.votes, [*listing.notes, note])
+
+
+def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
+    """A published CSV table as rows. Raises CorpusError when it is a git-lfs stub, not text, or lacks a needed column."""
+    if is_lfs_stub(path):
+        raise CorpusError(f"{path}: a git-lfs stub, not the table; run `git lfs pull` where it was cloned")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows: list[dict[str, Any]] = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path}: cannot be read as a CSV table ({error}); download it again") from None
+    for column in needed:
+        if column not in columns:
+            raise CorpusError(f"{path}: no column {column!r}{did_you_mean(column, columns)}; download it again")
+    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in rows]

@@ -1,0 +1,152 @@
+"""Any corpus at all: a CSV or Parquet table with one row per clip.
+
+    path       audio file, relative to the manifest's folder (or to --root)
+    speaker    who speaks
+    emotion    what is felt; may be empty
+    ...        any further column is a label: sentence, level, sex, age, race, ethnicity, or your own
+
+A column of another name is pointed out with `--column emotion=Label`.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from sermtl.corpora.listing import Listing, Recording
+from sermtl.corpus import DEMOGRAPHICS, RESERVED_COLUMNS
+from sermtl.defects import Labels
+from sermtl.errors import CorpusError, did_you_mean
+
+NEEDED = ("path", "speaker", "emotion")
+NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?"))
+SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
+ROOTED = "give the folder that the paths start from with --root"
+
+Rows = list[dict[str, str | None]]
+
+
+def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str, str] | None = None) -> Listing:
+    """Every row of a manifest, or of the only manifest in a folder.
+
+    root: folder the paths start from, the manifest's own by default. columns: label -> the manifest's name for it.
+    Raises CorpusError naming the file, the column or row, and the remedy.
+    """
+    manifest = _find(manifest)
+    root = root or manifest.parent
+    if not root.is_dir():
+        raise CorpusError(f"--root {root}: no such folder; {ROOTED}")
+    rows = _renamed(manifest, _read(manifest), columns or {})
+    recordings, flaws = [], []
+    for number, row in enumerate(rows, start=1):
+        path = _inside(manifest, number, row["path"], root)
+        name = os.path.relpath(path, root).replace(os.sep, "/").rsplit(".", 1)[0]
+        if row["speaker"] is None:
+            flaws.append((name, "no speaker", f"row {number} names no speaker"))
+        elif not path.is_file():
+            flaws.append((name, "missing file", f"row {number} names {row['path']}, which is not there"))
+        else:
+            recordings.append(Recording(path, name, _labels(row)))
+    _check(manifest, rows, recordings, flaws)
+    demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
+    return Listing(_corpus_name(manifest), recordings, flaws, demographics)
+
+
+def _find(manifest: Path) -> Path:
+    if not manifest.exists():
+        raise CorpusError(f"{manifest}: no such file; give a CSV or Parquet manifest, or the folder that holds it")
+    if manifest.is_file():
+        return manifest
+    found = [path for path in sorted(manifest.iterdir()) if path.suffix.lower() in (".csv", ".tsv", ".parquet")]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found[:5]) or "none"
+        raise CorpusError(
+            f"{manifest}: expected one CSV or Parquet manifest in this folder, but found {names}; give the file itself"
+        )
+    return found[0]
+
+
+def _read(manifest: Path) -> Rows:
+    try:
+        if manifest.suffix.lower() == ".parquet":
+            table = pyarrow.parquet.read_table(manifest)
+            return [{str(key): _text(value) for key, value in row.items()} for row in table.to_pylist()]
+        with open(manifest, newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
+            rows: list[dict[Any, Any]] = list(reader)
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CorpusError(f"{manifest}: cannot be read as a CSV (UTF-8) or Parquet table ({detail}); write it again") from None
+    for number, row in enumerate(rows, start=1):
+        if None in row:
+            raise CorpusError(f"{manifest}: row {number} has more fields than the header; quote fields that hold the delimiter")
+    return [{str(key).strip(): _text(value) for key, value in row.items()} for row in rows]
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text, None where it is empty; 31.0 is 31."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    return None if text.lower() in NOTHING else text
+
+
+def _renamed(manifest: Path, rows: Rows, columns: Mapping[str, str]) -> Rows:
+    """Rows with the columns called as labels are: lower case, no spaces, and as `columns` says."""
+    if not rows:
+        raise CorpusError(f"{manifest}: has no rows; expected a header with {', '.join(NEEDED)} and one row per clip")
+    found = list(rows[0])
+    for label, column in columns.items():
+        if column not in found:
+            raise CorpusError(f"--column {label}={column}: {manifest} has no column {column!r}{did_you_mean(column, found)}")
+    given = {column: label for label, column in columns.items()}
+    names = {column: given.get(column) or re.sub(r"\W+", "_", column.strip().lower()).strip("_") for column in found}
+    for needed in NEEDED:
+        if needed not in names.values():
+            raise CorpusError(
+                f"{manifest}: no column {needed!r}{did_you_mean(needed, found)}; or name it: --column {needed}=COLUMN"
+            )
+    for column, name in names.items():
+        if list(names.values()).count(name) > 1 or not name or name in RESERVED_COLUMNS:
+            raise CorpusError(f"{manifest}: column {column!r} would be the label {name!r}, which is taken; rename one of them")
+    return [{names[column]: value for column, value in row.items()} for row in rows]
+
+
+def _inside(manifest: Path, number: int, path: str | None, root: Path) -> Path:
+    if path is None:
+        raise CorpusError(f"{manifest}: row {number} has no path; every row names one audio file")
+    full = Path(os.path.normpath(os.path.abspath(root / path)))
+    if not full.is_relative_to(os.path.abspath(root)):
+        raise CorpusError(f"{manifest}: row {number}: {path!r} lies outside {root}; {ROOTED}")
+    return full
+
+
+def _labels(row: dict[str, str | None]) -> Labels:
+    labels = {key: value for key, value in row.items() if key != "path"}
+    if labels.get("sex"):
+        labels["sex"] = SEXES.get(str(labels["sex"]).lower(), labels["sex"])
+    return labels
+
+
+def _check(manifest: Path, rows: Rows, recordings: list[Recording], flaws: list[tuple[str, str, str]]) -> None:
+    missing = [flaw for flaw in flaws if flaw[1] == "missing file"]
+    if len(missing) == len(rows):
+        raise CorpusError(f"{manifest}: none of its {len(rows)} files is there (the first is {rows[0]['path']!r}); {ROOTED}")
+    seen: dict[str, Path] = {}
+    for recording in recordings:
+        if recording.name in seen:
+            raise CorpusError(
+                f"{manifest}: two rows name {recording.name!r} ({seen[recording.name].name}, {recording.path.name}); keep one"
+            )
+        seen[recording.name] = recording.path
+
+
+def _corpus_name(manifest: Path) -> str:
+    return manifest.stem if manifest.stem.lower() != "manifest" else (manifest.resolve().parent.name or "manifest")

@@ -1,0 +1,241 @@
+"""`python -m sermtl inspect corpus.arrow`: what a corpus file holds, its defects, the split it would get, and sample spectrograms."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from sermtl.config import RunConfig, make_config
+from sermtl.corpus import DEMOGRAPHICS, Corpus, Split
+from sermtl.errors import CorpusError, SplitError, did_you_mean
+from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
+from sermtl.splits import make_split
+from sermtl.tasks import age_band
+
+MOST_CLASSES = 20  # a column with more values is counted, not listed
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")
+
+
+def main(argv: list[str]) -> int:
+    """The inspect command. Raises CorpusError or ConfigError."""
+    options = _parser().parse_args(argv)
+    corpus = Corpus.open(Path(options.corpus), verify=options.verify)
+    given = {knob: getattr(options, knob) for knob in SPLIT_KNOBS if getattr(options, knob) is not None}
+    config = make_config(given, "inspect")
+    console = Console(highlight=False, soft_wrap=True)
+    if options.plot:
+        plot_spectrograms(corpus, Path(options.plot), config, options.speaker)
+    for line in summary(corpus)[: 2 + len(corpus.source.get("notes", []))]:
+        console.print(line, markup=False)
+    for table in (duration_table(corpus), *label_tables(corpus)):
+        console.print(table)
+    _print_defects(console, corpus, None if options.defects else SHOWN_PER_KIND)
+    if corpus.votes:
+        console.print(votes_table(corpus.votes))
+    _print_split(console, corpus, config)
+    if options.plot:
+        console.print(f"spectrograms: {options.plot}", markup=False)
+    return 0
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+def duration_table(corpus: Corpus) -> Table:
+    """Shortest, median and longest clip, s, per emotion: length alone must not tell the emotion."""
+    table = Table("emotion", title="length of the clips, s", title_justify="left")
+    for heading in ("clips", "shortest", "median", "longest", "over 4 s"):
+        table.add_column(heading, justify="right")
+    emotion = corpus.column("emotion") if "emotion" in corpus.columns else np.full(len(corpus), None, dtype=object)
+    classes = sorted({value for value in emotion if value is not None})
+    for name, chosen in [*((value, emotion == value) for value in classes), ("all", np.ones(len(corpus), bool))]:
+        seconds = corpus.duration_s[chosen]
+        cells = (f"{len(seconds):,}", *(f"{value:.2f}" for value in np.quantile(seconds, [0, 0.5, 1])), f"{(seconds > 4).sum():,}")
+        table.add_row(name, *cells)
+    return table
+
+
+def label_tables(corpus: Corpus) -> list[Table]:
+    """One table per label column: clips and speakers per value."""
+    tables = []
+    for name in (name for name in corpus.columns if name not in ("speaker", "emotion")):
+        column = _banded(corpus, name)
+        values = Counter("unknown" if value is None else str(value) for value in column)
+        if len(values) > MOST_CLASSES:
+            table = Table(f"{name}: {len(values):,} different values", show_edge=False)
+        else:
+            table = Table("age band" if name == "age" else name)
+            table.add_column("clips", justify="right")
+            table.add_column("speakers", justify="right")
+            for value, clips in sorted(values.items()):
+                table.add_row(value, f"{clips:,}", str(_speakers_with(corpus, column, value)))
+        tables.append(table)
+    return tables
+
+
+def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table:
+    """Per part: clips, speakers, sentences, and the share of the speakers in each demographic class."""
+    table = Table("", title_justify="left")
+    for part in description:
+        table.add_column(part, justify="right")
+    table.add_row("clips", *(f"{part['clips']:,} ({part['share']:.1%})" for part in description.values()))
+    table.add_row("speakers", *(str(len(part["speakers"])) for part in description.values()))
+    if "sentence" in corpus.columns:
+        table.add_row("sentences", *(str(len(part["sentences"])) for part in description.values()))
+    for demographic in (name for name in DEMOGRAPHICS if name in corpus.columns):
+        key = "age_band" if demographic == "age" else demographic
+        for value in sorted({value for part in description.values() for value in part["demographics"][key]}):
+            table.add_row(f"{demographic} {value}", *(_share(part["demographics"][key], value) for part in description.values()))
+    return table
+
+
+def votes_table(votes: dict[str, Any]) -> Table:
+    """How often human listeners, hearing the voice alone, named the emotion that was acted."""
+    table = Table("emotion", title="human listeners, voice only", title_justify="left")
+    for heading in ("votes", "right, %"):
+        table.add_column(heading, justify="right")
+    for emotion, row in [*votes["per_emotion"].items(), ("all", votes)]:
+        table.add_row(emotion, f"{row['votes']:,}", f"{100 * row['accuracy']:.1f}" if row["votes"] else "")
+    return table
+
+
+def _banded(corpus: Corpus, name: str) -> NDArray[np.object_]:
+    column = corpus.column(name)
+    return np.array([age_band(value) for value in column], dtype=object) if name == "age" else column
+
+
+def _speakers_with(corpus: Corpus, column: NDArray[np.object_], value: str) -> int:
+    if "speaker" not in corpus.columns:
+        return 0
+    known = None if value == "unknown" else value
+    return len({speaker for speaker, label in zip(corpus.column("speaker"), column, strict=True) if label == known})
+
+
+def _share(counts: dict[str, int], value: str) -> str:
+    total = sum(counts.values())
+    return f"{counts.get(value, 0)} ({counts.get(value, 0) / total:.0%})" if total else ""
+
+
+def _print_defects(console: Console, corpus: Corpus, most: int | None) -> None:
+    if not corpus.defects:
+        console.print("defects: none was found when it was prepared")
+    for line in defect_lines(corpus.defects, most):
+        console.print(line, markup=False)
+
+
+def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
+    try:
+        split: Split = make_split(corpus, config)
+    except SplitError as error:
+        console.print(f"split {config.split!r}: cannot be made: {error}", markup=False)
+        return
+    description = split.describe(corpus)
+    console.print(
+        f"\nsplit {split.id}, what a run would use by default" if config == RunConfig() else f"\nsplit {split.id}", markup=False
+    )
+    console.print(split_table(description, corpus))
+    group = "speakers" if split.speaker_disjoint else "sentences"
+    for part in ("dev", "test"):
+        console.print(f"{part} {group}: {' '.join(description[part][group])}", markup=False)
+
+
+# ---- the paper's Figure 3 -----------------------------------------------------------------------------------------
+
+
+def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: str | None = None) -> None:
+    """One spectrogram per emotion of one speaker, as the network sees them (the paper's Figure 3).
+
+    The speaker and sentence with most emotions are taken, so that the panels differ in emotion only.
+    Raises CorpusError for an unknown speaker, a suffix that is not a picture's, or a corpus without emotions.
+    """
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise CorpusError(f"--plot {path}: a picture's name must end in {', '.join(PLOT_SUFFIXES)}")
+    chosen = choose_clips(corpus, speaker)
+    import matplotlib.figure
+
+    figure = matplotlib.figure.Figure(figsize=(3.2 * len(chosen), 3.4), layout="constrained")  # no global state, no display
+    axes = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    for axis, (emotion, index), picture in zip(
+        axes, chosen.items(), spectrograms(corpus, list(chosen.values()), config), strict=True
+    ):
+        extent = (0, picture.shape[1] * config.hop_ms / 1000, 0, config.bins * 16 / config.n_fft)
+        axis.imshow(_decibels(picture), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=0)
+        axis.set(title=f"{emotion}  {corpus.clips[index]}", xlabel="time, s")
+        axis.title.set_fontsize(9)
+    axes[0].set_ylabel("frequency, kHz" if config.frequency_scale == "linear" else "mel band")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=130)
+    except OSError as error:
+        raise CorpusError(f"--plot {path}: cannot be written ({error.strerror or error}); choose another place") from None
+
+
+def choose_clips(corpus: Corpus, speaker: str | None = None) -> dict[str, int]:
+    """Emotion -> clip index: one clip per emotion of one speaker, the same sentence as far as it goes."""
+    if "speaker" not in corpus.columns or "emotion" not in corpus.columns:
+        raise CorpusError(f"{corpus.path}: no speaker or emotion labels to choose sample clips by; leave --plot out")
+    speakers, emotions = corpus.column("speaker"), corpus.column("emotion")
+    if speaker is not None and speaker not in set(speakers):
+        raise CorpusError(f"--speaker {speaker!r}: not in this corpus{did_you_mean(speaker, sorted(set(speakers)))}")
+    sentences = corpus.column("sentence") if "sentence" in corpus.columns else np.full(len(corpus), "", dtype=object)
+    own: dict[str, dict[str, int]] = {}
+    exact: dict[tuple[str, str], dict[str, int]] = {}
+    for index, (name, emotion) in enumerate(zip(speakers, emotions, strict=True)):
+        if emotion is not None and speaker in (None, name):
+            own.setdefault(name, {}).setdefault(emotion, index)
+            exact.setdefault((name, str(sentences[index])), {}).setdefault(emotion, index)
+    if not own:
+        raise CorpusError(f"{corpus.path}: no clip with an emotion to plot; leave --plot out or choose another --speaker")
+    best = max(exact, key=lambda key: (len(own[key[0]]), len(exact[key])))
+    return dict(sorted((own[best[0]] | exact[best]).items()))
+
+
+def spectrograms(corpus: Corpus, indices: list[int], config: RunConfig) -> list[NDArray[np.float32]]:
+    """What the network's front end makes of each clip before normalisation: (bins, frames with sound) magnitudes."""
+    import torch
+
+    from sermtl.features import FrontEnd
+
+    plain = config.replace(amplitude="magnitude", normalise="none", padding="zero")
+    front_end = FrontEnd(plain)
+    pictures = []
+    for index in indices:
+        samples = corpus.waveform(index)[: plain.clip_samples]
+        waveform = torch.zeros(1, plain.clip_samples, dtype=torch.int16)
+        waveform[0, : len(samples)] = torch.from_numpy(samples.copy())
+        spectrogram, frames = front_end(waveform, torch.tensor([len(samples)]))
+        pictures.append(np.asarray(spectrogram[0, 0, :, : max(int(frames[0]), 1)].numpy()))
+    return pictures
+
+
+def _decibels(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Relative to the loudest point: 0 dB and below."""
+    loudest = max(float(magnitude.max()), 1e-12)
+    level: NDArray[np.float32] = 20 * np.log10(np.maximum(magnitude / loudest, 1e-6))
+    return level
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sermtl inspect", description="Show what a corpus file holds and the split that a run would use."
+    )
+    parser.add_argument("corpus", metavar="CORPUS", help="a corpus file made by `python -m sermtl prepare`")
+    parser.add_argument("--verify", action="store_true", help="read all of it and compare its checksum")
+    parser.add_argument("--defects", action="store_true", help=f"name every defect, not only {SHOWN_PER_KIND} of a kind")
+    parser.add_argument("--plot", metavar="FILE", help="draw one spectrogram per emotion of one speaker (.png, .svg or .pdf)")
+    parser.add_argument("--speaker", metavar="NAME", help="the speaker to plot")
+    kinds = {"split": str, "split_seed": int, "folds": int, "fold": int, "test_fraction": float, "dev_fraction": float}
+    for knob, kind in kinds.items():
+        field = RunConfig.model_fields[knob]
+        choices = ("speaker", "sentence", "tfds", "paper") if knob == "split" else None
+        description = f"{field.description} (default: {field.default:.4g})" if kind is not str else f"{field.description}"
+        description = description.replace("%", "%%")
+        metavar = None if choices else kind.__name__.upper()
+        parser.add_argument(f"--{knob.replace('_', '-')}", type=kind, choices=choices, metavar=metavar, help=description)
+    return parser

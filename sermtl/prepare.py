@@ -1,0 +1,265 @@
+"""`python -m sermtl prepare SOURCE DIR -o corpus.arrow`: find the recordings, decode them, drop the defective, write the corpus."""
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from sermtl.corpora.crema_d import emotion_of, list_crema_d, summarise_votes
+from sermtl.corpora.emodb import list_emodb
+from sermtl.corpora.listing import Listing, Recording, only_emotions
+from sermtl.corpora.manifest import list_manifest
+from sermtl.corpora.ravdess import list_ravdess
+from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
+from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.decoding import decode_all
+from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
+from sermtl.errors import CorpusError
+
+READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
+Item = TypeVar("Item")
+SHOWN_PER_KIND = 10  # defects named on the screen; the corpus file holds them all
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A recording whose samples lie in the spool, `start` to `start + length`."""
+
+    recording: Recording
+    start: int
+    length: int
+    digest: bytes
+    flaw: tuple[str, str] | None
+
+
+def prepare(
+    listing: Listing, output: Path, *, source: dict[str, Any], keep_all: bool = False, jobs: int | None = None, quiet: bool = False
+) -> Corpus:
+    """Decode a listing into a corpus file and open it.
+
+    keep_all keeps every clip that can be kept in spite of its defect; jobs: worker processes, all cores by default.
+    Raises CorpusError when no clip is left or the file cannot be written.
+    """
+    spool = output.with_name(f".{output.name}.{os.getpid()}.decoded")  # which clips go is known only after the last one
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        taken, defects = _decode(listing, spool, keep_all, jobs, quiet)
+        taken, repeats = _drop_repeats(taken, keep_all)
+        if not taken:
+            raise _nothing_left(listing, defects + repeats)
+        labels = [(item.recording.name, item.recording.labels) for item in taken]
+        defects += repeats + missing_labels(labels, listing.demographics)
+        write_corpus(
+            output,
+            _clips(taken, spool),
+            name=listing.corpus,
+            source={**source, "files": len(listing.recordings) + len(listing.flaws), "notes": listing.notes},
+            defects=[defect.as_dict() for defect in defects],
+            votes=_votes(listing, [item.recording.name for item in taken]),
+        )
+    except OSError as error:
+        raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place with -o") from None
+    finally:
+        spool.unlink(missing_ok=True)
+    return Corpus.open(output)
+
+
+def _decode(listing: Listing, spool: Path, keep_all: bool, jobs: int | None, quiet: bool) -> tuple[list[Taken], list[Defect]]:
+    """Decode into the spool what is to stay as far as one clip alone can tell, and name every defect so far."""
+    defects = [judged(file, kind, detail, keep_all) for file, kind, detail in listing.flaws]
+    taken: list[Taken] = []
+    recordings, start = listing.recordings, 0
+    with open(spool, "wb") as file:
+        sounds = decode_all([recording.path for recording in recordings], jobs)
+        for recording, sound in zip(recordings, _with_progress(sounds, len(recordings), quiet), strict=True):
+            flaw = sound.flaw if sound.samples is None else recording.flaw or sound.flaw
+            if flaw:
+                defects.append(judged(recording.name, *flaw, keep_all))
+            if sound.samples is None or (flaw and defects[-1].action == "dropped"):
+                continue
+            taken.append(Taken(recording, start, len(sound.samples), sound.digest, flaw))
+            file.write(sound.samples.data)
+            start += len(sound.samples)
+    return taken, defects
+
+
+def _drop_repeats(taken: list[Taken], keep_all: bool) -> tuple[list[Taken], list[Defect]]:
+    sound = [item for item in taken if item.flaw is None]
+    names = [item.recording.name for item in sound]
+    found = find_repeats(names, [item.digest for item in sound], [item.recording.labels for item in sound])
+    defects = [judged(*flaw, keep_all) for flaw in found]
+    dropped = {defect.clip for defect in defects if defect.action == "dropped"}
+    return [item for item in taken if item.recording.name not in dropped], defects
+
+
+def _clips(taken: list[Taken], spool: Path) -> Iterator[Clip]:
+    samples: NDArray[np.int16] = np.memmap(spool, dtype=np.int16, mode="r")
+    for item in taken:
+        yield Clip(item.recording.name, samples[item.start : item.start + item.length], item.recording.labels)
+
+
+def _votes(listing: Listing, names: list[str]) -> dict[str, Any] | None:
+    """Listeners' votes: on all published clips, on this corpus' clips, and the counts of each of these clips."""
+    if listing.votes is None:
+        return None
+    here = {name: listing.votes[name] for name in names if name in listing.votes}
+    published = summarise_votes(listing.votes, {name: emotion_of(name) for name in listing.votes})
+    return {
+        "protocol": "voice only",
+        **summarise_votes(here, {name: emotion_of(name) for name in here}),
+        "published": published,
+        "clips": here,
+    }
+
+
+def _nothing_left(listing: Listing, defects: list[Defect]) -> CorpusError:
+    if not defects:
+        return CorpusError("no clip is left to write; choose other emotions with --emotions")
+    (kind, count), first = Counter(defect.kind for defect in defects).most_common(1)[0], defects[0]
+    first = next(defect for defect in defects if defect.kind == kind)
+    remedy = "; keep them with --keep-all" if kind in CAN_BE_KEPT else ""
+    total = len(listing.recordings) + len(listing.flaws)
+    return CorpusError(
+        f"none of the {total} audio files can be used; {count} x {kind}, such as {first.clip}: {first.detail}{remedy}"
+    )
+
+
+# ---- what the user sees -------------------------------------------------------------------------------------------
+
+
+def _with_progress(items: Iterable[Item], total: int, quiet: bool) -> Iterator[Item]:
+    """Pass items on, with a bar on a terminal, a line now and then when piped. On stderr."""
+    console = Console(stderr=True)
+    if quiet or not total:
+        yield from items
+    elif console.is_terminal:
+        columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield from progress.track(items, total=total)
+    else:
+        said = time.monotonic()
+        for number, item in enumerate(items, start=1):
+            yield item
+            if time.monotonic() - said > 5:
+                print(f"decoded {number} of {total} files", file=sys.stderr, flush=True)
+                said = time.monotonic()
+
+
+def summary(corpus: Corpus) -> list[str]:
+    """What a corpus file holds and what was wrong with its source, as lines."""
+    speakers = len(set(corpus.column("speaker"))) if "speaker" in corpus.columns else 0
+    size_mb = corpus.path.stat().st_size / 1e6
+    synthetic = ", synthetic" if corpus.synthetic else ""
+    content = f"{len(corpus):,} clips, {speakers} speakers, {corpus.hours:.2f} h, {size_mb:.1f} MB"
+    lines = [f"{corpus.path}: {corpus.name}{synthetic}, {content}", f"checksum {corpus.checksum}"]
+    return lines + [f"note: {note}" for note in corpus.source.get("notes", [])] + defect_lines(corpus.defects, SHOWN_PER_KIND)
+
+
+def defect_lines(defects: Sequence[dict[str, Any]], most: int | None) -> list[str]:
+    """Defects by kind and action, at most `most` of a kind named."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for defect in defects:
+        groups.setdefault((defect["action"], defect["kind"]), []).append(defect)
+    lines = []
+    for (action, kind), group in sorted(groups.items()):
+        lines.append(f"{action}: {len(group)} x {kind}")
+        lines += [f"    {defect['clip']}: {defect['detail']}" for defect in group[:most]]
+        if most is not None and len(group) > most:
+            lines.append(f"    ... and {len(group) - most} more; `python -m sermtl inspect CORPUS --defects` names them all")
+    return lines
+
+
+# ---- command ------------------------------------------------------------------------------------------------------
+
+
+def main(argv: list[str]) -> int:
+    """The prepare command. Raises CorpusError or ConfigError."""
+    options = _parser().parse_args(argv)
+    started = time.monotonic()
+    corpus = _prepare_synthetic(options) if options.source == "synthetic" else _prepare_real(options)
+    print("\n".join(summary(corpus)))
+    print(f"prepared in {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def _prepare_real(options: argparse.Namespace) -> Corpus:
+    if options.source == "manifest":
+        root = Path(options.root) if options.root else None
+        listing = list_manifest(Path(options.dir), root, _column_options(options.column))
+    else:
+        listing = READERS[options.source](Path(options.dir))
+    if options.emotions:
+        listing = only_emotions(listing, [emotion.strip() for emotion in options.emotions.split(",")])
+    source = {"reader": options.source, "folder": Path(options.dir).resolve().name, "keep_all": options.keep_all}
+    return prepare(listing, Path(options.output), source=source, keep_all=options.keep_all, jobs=options.jobs)
+
+
+def _prepare_synthetic(options: argparse.Namespace) -> Corpus:
+    given = {field.name: getattr(options, field.name) for field in fields(SyntheticSettings)}
+    settings = SyntheticSettings(**{name: value for name, value in given.items() if value is not None})
+    source = {"reader": "synthetic", "settings": {field.name: getattr(settings, field.name) for field in fields(settings)}}
+    total = settings.speakers * settings.clips_per_speaker
+    output = Path(options.output)
+    clips = _with_progress(synthetic_clips(settings), total, quiet=False)
+    write_corpus(output, clips, name="synthetic", synthetic=True, source=source)
+    return Corpus.open(output)
+
+
+def _column_options(given: Sequence[str]) -> dict[str, str]:
+    columns = {}
+    for text in given:
+        label, equals, column = text.partition("=")
+        if not equals or not label or not column:
+            raise CorpusError(f"--column {text}: expected LABEL=COLUMN, such as --column emotion=Label")
+        columns[label] = column
+    return columns
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, but got {text!r}")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sermtl prepare",
+        description="Make one corpus file (int16, 16 kHz mono, with labels) out of a folder of audio.",
+        epilog="Defective clips are named and dropped; --keep-all keeps those that can be kept.",
+    )
+    sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    folders = {
+        "crema-d": "CREMA-D's root or its AudioWAV folder, with VideoDemographics.csv and tabulatedVotes.csv to be used",
+        "ravdess": "RAVDESS' root, the folder that holds Actor_01 to Actor_24",
+        "emodb": "EmoDB's root or its wav folder",
+        "manifest": "a CSV or Parquet table with columns path, speaker, emotion and any further label, or the folder that holds it",
+    }
+    for name, folder in folders.items():
+        source = sources.add_parser(name, help=folder, description=f"Prepare from {folder}.")
+        source.add_argument("dir", metavar="DIR", help=folder)
+        source.add_argument("--emotions", metavar="A,B,...", help="keep clips of these emotions only")
+        source.add_argument("--keep-all", action="store_true", help="keep defective clips that can be decoded and labelled")
+        source.add_argument("--jobs", type=_jobs, metavar="N", help="worker processes (default: all cores)")
+        if name == "manifest":
+            source.add_argument("--root", metavar="DIR", help="folder that the paths start from (default: the manifest's)")
+            source.add_argument(
+                "--column", action="append", default=[], metavar="LABEL=COLUMN", help="a label's column, if named otherwise"
+            )
+    synthetic = sources.add_parser("synthetic", help="a made-up corpus shaped like CREMA-D", description="Make up a corpus.")
+    for field in fields(SyntheticSettings):
+        kind = float if field.name in ("relative", "noise") else int
+        flag = f"--{field.name.replace('_', '-')}"
+        synthetic.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=f"(default: {field.default})")
+    for source in sources.choices.values():
+        source.add_argument("-o", "--output", required=True, metavar="FILE", help="the corpus file to write")
+    return parser
