@@ -1,0 +1,42 @@
+"""The placebo: auxiliary training labels that carry no knowledge of the clip (REFERENCE section 3, last lesson).
+
+They are the true labels, permuted once per seed between training clips, so that class counts stay as they are. An
+auxiliary head that helps as much on these only regularises.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sermtl.config import RunConfig
+from sermtl.corpus import Corpus
+from sermtl.errors import ConfigError
+from sermtl.model import part_generator
+from sermtl.tasks import Task
+
+WITHIN = ("sex", "sentence")
+
+
+def training_labels(task: Task, corpus: Corpus, indices: NDArray[np.int64], config: RunConfig) -> NDArray[np.int64]:
+    """The task's labels to train on, (clips,) int64, -1 where there is none.
+
+    For an auxiliary task of a placebo run, those of `indices` are permuted: across all of them, or within each
+    combination of sex and sentence ('permuted_within'). Raises ConfigError when the corpus has neither column.
+    """
+    if config.placebo == "none" or task.name == config.main:
+        return task.labels
+    labels = task.labels.copy()
+    seed = part_generator(config.seed, f"placebo/{task.name}").initial_seed()
+    random = np.random.default_rng(seed)
+    for group in _groups(corpus, indices, config.placebo):
+        labels[group] = random.permutation(labels[group])
+    return labels
+
+
+def _groups(corpus: Corpus, indices: NDArray[np.int64], placebo: str) -> list[NDArray[np.int64]]:
+    if placebo == "permuted":
+        return [indices]
+    columns = [name for name in WITHIN if name in corpus.columns]
+    if not columns:
+        raise ConfigError("placebo = 'permuted_within' needs a sex or sentence column, and this corpus has neither; use 'permuted'")
+    keys = np.array(["/".join(str(corpus.column(name)[index]) for name in columns) for index in indices])
+    return [indices[keys == key] for key in np.unique(keys)]

@@ -1,0 +1,355 @@
+"""One run of one configuration: `epochs()` is a generator of epochs, and whoever runs it stops by leaving the loop.
+
+A run's only state is its `Run`: network, optimizer, weighting, generators, history. Saved and resumed it goes on bit
+for bit as if it had never stopped (on a CPU). The loss of the paper: cross entropy per task, summed.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sermtl.batches import Batches
+from sermtl.config import RunConfig
+from sermtl.corpus import Corpus, Split
+from sermtl.errors import CheckpointError, DivergedError, SplitError
+from sermtl.evaluate import Outputs, Pairs, Scores, evaluate, make_pairs
+from sermtl.features import spec_augment
+from sermtl.files import whole_file
+from sermtl.model import VGGVox, part_generator
+from sermtl.placebo import training_labels
+from sermtl.precision import autocast, multiplies_bf16
+from sermtl.schedule import learning_rate
+from sermtl.splits import make_split
+from sermtl.tasks import Task, make_tasks
+from sermtl.weighting import Weighting
+
+FORMAT = 1  # of checkpoint and model files
+EVALUATION_BATCH = 128  # clips
+GENERATORS = ("order", "crops", "masks")  # CPU generators; dropout's lives on the device
+
+
+@dataclass(frozen=True, eq=False)
+class EpochResult:
+    """What one epoch came to.
+
+    epoch       finished epochs, 1-based
+    scores      dev scores by name (sermtl.evaluate.Scores.values); empty where the split has no dev part
+    losses      mean training losses: 'total' and one per trained task
+    weights     task -> the factor of its loss, as last used
+    confusion   task -> (classes, classes) counts on dev, rows true
+    """
+
+    epoch: int
+    scores: dict[str, float]
+    losses: dict[str, float]
+    weights: dict[str, float]
+    learning_rate: float
+    seconds_train: float
+    seconds_evaluate: float
+    confusion: dict[str, NDArray[np.int64]]
+    run: "Run"
+
+    def row(self) -> dict[str, float]:
+        """The epoch as one flat row, as records, MLflow and the report hold it."""
+        return {
+            "epoch": float(self.epoch),
+            "learning_rate": self.learning_rate,
+            "seconds_train": self.seconds_train,
+            "seconds_evaluate": self.seconds_evaluate,
+            **{f"loss_{name}": value for name, value in self.losses.items()},
+            **{f"weight_{name}": value for name, value in self.weights.items()},
+            **self.scores,
+        }
+
+
+def epochs(
+    config: RunConfig,
+    corpus: Corpus,
+    *,
+    split: Split | None = None,
+    device: str = "cpu",
+    resume_from: Path | None = None,
+    threads: int | None = None,
+) -> Iterator[EpochResult]:
+    """Train, yielding after every epoch; from a checkpoint, the epochs that are left (of a finished run, its last once more).
+
+    split: None makes the configuration's own. threads: torch's on the CPU; None leaves them. On a split without a dev part
+    ('paper') the scores are empty.
+    Raises ConfigError or SplitError for what does not fit the corpus, CheckpointError for a checkpoint that is not this run's,
+    DivergedError when a loss is no longer finite.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    run = Run(config, corpus, split or make_split(corpus, config), torch.device(device))
+    if resume_from is not None:
+        run.load(resume_from)
+        if run.epoch == config.epochs:
+            yield run.evaluated(run.history[-1])
+    while run.epoch < config.epochs:
+        yield run.train_epoch()
+
+
+class Run:
+    """A run in progress: everything that changes while it trains, and how to save it.
+
+    config, split, tasks, network   what it is
+    epoch                           finished epochs
+    history                         one row per finished epoch (EpochResult.row())
+    """
+
+    def __init__(self, config: RunConfig, corpus: Corpus, split: Split, device: torch.device) -> None:
+        self.config, self.corpus, self.split, self.device = config, corpus, split, device
+        self.tasks: tuple[Task, ...] = make_tasks(config.tasks, corpus)
+        self.classes = {task.name: len(task.classes) for task in self.tasks}
+        self.network = VGGVox(config, self.classes).to(device, memory_format=torch.channels_last)
+        self.weighting = Weighting(config, self.classes, device)
+        self.optimizer = make_optimizer(config, self.network, self.weighting)
+        self.bf16 = multiplies_bf16(config, device)
+        self.epoch, self.history = 0, list[dict[str, float]]()
+        self._generators = {name: part_generator(config.seed, name) for name in GENERATORS}
+        self._generators["dropout"] = part_generator(config.seed, "dropout", device)
+        self._train, self._dev = corpus.part(split, "train"), corpus.part(split, "dev")
+        if len(self._train) < 2:
+            raise SplitError(f"the training part of split {split.id!r} has {len(self._train)} clip(s); training needs at least 2")
+        self._batches = Batches(corpus, config, device, random=True, keep=self._train)
+        self._dev_batches = Batches(corpus, config, device, random=False, keep=self._dev)
+        self._labels = {task.name: self._training_labels(task) for task in self.tasks}
+        self._pairs: Pairs | None = None
+
+    def _training_labels(self, task: Task) -> Tensor:
+        return torch.from_numpy(training_labels(task, self.corpus, self._train, self.config)).to(self.device)
+
+    # ---- training ------------------------------------------------------------------------------------------------
+
+    def train_epoch(self) -> EpochResult:
+        """One pass over the training part, then dev. Raises DivergedError."""
+        began = time.perf_counter()
+        self.network.train()
+        losses, rate = self._pass()
+        self.weighting.end_epoch(losses)
+        self.epoch += 1
+        trained = time.perf_counter()
+        scores = self.evaluate_dev()
+        ended = time.perf_counter()
+        result = EpochResult(
+            self.epoch,
+            scores.values,
+            losses,
+            self.weighting.weights,
+            rate,
+            trained - began,
+            ended - trained,
+            scores.confusion,
+            self,
+        )
+        self.history.append(result.row())
+        return result
+
+    def _pass(self) -> tuple[dict[str, float], float]:
+        """Every training clip once, in random order. Returns the mean losses and the last learning rate."""
+        order = torch.from_numpy(self._train)[torch.randperm(len(self._train), generator=self._generators["order"])]
+        batches = split_batches(order, self.config.batch_size)
+        sums: dict[str, Tensor] = {}
+        rate = self.config.learning_rate
+        for number, indices in enumerate(batches):
+            rate = learning_rate(self.config, self.epoch * len(batches) + number, len(batches))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            # sums stay on the device: nothing waits for it within the epoch
+            for name, value in self._step(indices).items():
+                sums[name] = sums[name] + value if name in sums else value
+        means = {name: float(total) / len(order) for name, total in sums.items() if not name.endswith("/count")}
+        for name in self.weighting.trained:
+            means[name] = float(sums[name]) / max(float(sums[f"{name}/count"]), 1.0)
+        check_finite(means, self.epoch + 1, rate)
+        return means, rate
+
+    def _step(self, indices: Tensor) -> dict[str, Tensor]:
+        """One optimizer step on the clips `indices` (B,); returns sums of losses over clips, and counts of labelled clips."""
+        config, generators = self.config, self._generators
+        crops = torch.rand(len(indices), generator=generators["crops"])
+        spectrograms, frames = self._batches(indices, crops)
+        spectrograms = spec_augment(spectrograms, frames, config, generators["masks"])
+        on_device = indices.to(self.device)
+        with autocast(self.device, self.bf16):
+            embedding = self.network.embed(spectrograms, frames)
+            embedding = dropout(embedding, config.dropout, generators["dropout"])
+            logits = {
+                task: self.network.heads[task](self.weighting.for_head(task, embedding)).float() for task in self.weighting.trained
+            }
+        counts = {task: (self._labels[task][on_device] >= 0).sum() for task in logits}
+        losses = {
+            task: task_loss(logits[task], self._labels[task][on_device], counts[task], config.label_smoothing) for task in logits
+        }
+        self.optimizer.zero_grad(set_to_none=True)
+        total = self.weighting.backward(losses, list(self.network.trunk.parameters()))
+        if config.gradient_clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
+        self.optimizer.step()
+        sums = {"total": total * len(indices)}
+        for task, loss in losses.items():
+            sums |= {task: loss.detach() * counts[task], f"{task}/count": counts[task]}
+        return sums
+
+    # ---- evaluation ----------------------------------------------------------------------------------------------
+
+    def evaluate_dev(self) -> Scores:
+        """The scores on dev; none where the split has no dev part."""
+        if len(self._dev) == 0:
+            return Scores({}, {}, None)
+        if self._pairs is None and self.split.speaker_disjoint:
+            self._pairs = make_pairs(self.corpus, self._dev, self.config.split_seed)
+        outputs = self._outputs(self._dev, self._dev_batches)
+        return evaluate(outputs, self.tasks, self.split.speaker_disjoint, pairs=self._pairs)
+
+    def evaluated(self, row: dict[str, float]) -> EpochResult:
+        """The last finished epoch once more, from its row; dev is evaluated again for its confusion."""
+        scores = self.evaluate_dev()
+        losses = {name.removeprefix("loss_"): row[name] for name in row if name.startswith("loss_")}
+        seconds = row["seconds_train"], row["seconds_evaluate"]
+        weights = self.weighting.weights
+        return EpochResult(self.epoch, scores.values, losses, weights, row["learning_rate"], *seconds, scores.confusion, self)
+
+    def predict(self, indices: NDArray[np.int64]) -> Outputs:
+        """Logits and embeddings of any clips of the corpus, each cut at its centre."""
+        return self._outputs(indices, Batches(self.corpus, self.config, self.device, random=False))
+
+    @torch.inference_mode()
+    def _outputs(self, indices: NDArray[np.int64], batches: Batches) -> Outputs:
+        self.network.eval()
+        logits: dict[str, list[Tensor]] = {task: [] for task in self.classes}
+        embeddings = []
+        for part in torch.from_numpy(np.asarray(indices, dtype=np.int64)).split(EVALUATION_BATCH):
+            with autocast(self.device, self.bf16):
+                by_task, embedding = self.network(*batches(part))
+            embeddings.append(embedding.float())
+            for task, values in by_task.items():
+                logits[task].append(values.float())
+        stacked = {task: torch.cat(parts).cpu().numpy() for task, parts in logits.items()}
+        return Outputs(np.asarray(indices, dtype=np.int64), stacked, torch.cat(embeddings).cpu().numpy())
+
+    # ---- files ---------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint that `epochs(resume_from=path)` goes on from; whole or not at all, loadable without pickle."""
+        write_weights(
+            path,
+            self._model()
+            | {
+                "epoch": self.epoch,
+                "history": self.history,
+                "optimizer": self.optimizer.state_dict(),
+                "weighting": self.weighting.state_dict(),
+                "generators": {name: generator.get_state() for name, generator in self._generators.items()},
+            },
+        )
+
+    def export(self, path: Path) -> None:
+        """Write the model alone, for `sermtl.predict.load_model`."""
+        write_weights(path, self._model())
+
+    def _model(self) -> dict[str, Any]:
+        corpus = {"name": self.corpus.name, "checksum": self.corpus.checksum, "synthetic": self.corpus.synthetic}
+        return {
+            "format": FORMAT,
+            "config": json.dumps(self.config.model_dump()),
+            "classes": {task.name: list(task.classes) for task in self.tasks},
+            "corpus": corpus,
+            "split": self.split.id,
+            "network": self.network.state_dict(),
+        }
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises CheckpointError when it is missing, damaged, or another run's."""
+        state = read_weights(path, self.device)
+        if "optimizer" not in state:
+            raise CheckpointError(f"{path}: holds a model only; a run goes on from a checkpoint that Run.save wrote")
+        here = {"config": json.dumps(self.config.model_dump()), "corpus": self.corpus.checksum, "split": self.split.id}
+        there = {"config": state["config"], "corpus": state["corpus"]["checksum"], "split": state["split"]}
+        for name, value in here.items():
+            if there[name] != value:
+                raise CheckpointError(
+                    f"{path}: is of a run with another {name}{_difference(there[name], value)}; start anew without it"
+                )
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.weighting.load_state_dict(state["weighting"])
+            for name, generator in self._generators.items():
+                generator.set_state(state["generators"][name].cpu())
+            self.epoch, self.history = int(state["epoch"]), list(state["history"])
+        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: does not fit this run ({error}); start anew without it") from None
+
+
+def make_optimizer(config: RunConfig, network: nn.Module, weighting: Weighting) -> torch.optim.Optimizer:
+    """SGD with momentum [the paper] or AdamW, over the network and what the weighting learns (which does not decay)."""
+    groups = [{"params": list(network.parameters()), "weight_decay": config.weight_decay}]
+    if weighting.parameters:
+        groups.append({"params": weighting.parameters, "weight_decay": 0.0})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
+
+
+def task_loss(logits: Tensor, labels: Tensor, count: Tensor, smoothing: float) -> Tensor:
+    """Mean cross entropy over the `count` labelled clips, nats; 0 where none is. logits (B, C), labels (B,), -1 without one."""
+    total = nn.functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
+    return total / count.clamp(min=1)
+
+
+def dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Zero each element with that probability and scale the others up, from a generator of our own."""
+    if probability == 0:
+        return x
+    keep = torch.empty_like(x, dtype=torch.float32).bernoulli_(1 - probability, generator=generator)
+    return x * (keep / (1 - probability)).to(x.dtype)
+
+
+def split_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Clips in batches of `size`, the last one smaller; a last one of a single clip, which batch norm cannot take, is left out."""
+    batches = order.split(size)
+    return batches[:-1] if len(batches[-1]) == 1 else batches
+
+
+def check_finite(losses: dict[str, float], epoch: int, rate: float) -> None:
+    """Raise DivergedError naming the first loss that is not a finite number."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergedError(f"the {name} loss is {value} in epoch {epoch} at learning rate {rate:.3g}; lower learning_rate")
+
+
+def write_weights(path: Path, values: dict[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        torch.save(values, temporary)
+
+
+def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A checkpoint or model file, without unpickling code. Raises CheckpointError when it is neither."""
+    try:
+        values = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint or model file") from None
+    except Exception as error:  # damaged bytes make torch.load raise many things
+        raise CheckpointError(f"{path}: not a checkpoint or model file, or damaged ({type(error).__name__})") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: not a checkpoint or model file of this version (format {FORMAT})")
+    return values
+
+
+def _difference(there: str, here: str) -> str:
+    """Which knob differs, for two configurations as JSON."""
+    if not there.startswith("{"):
+        return f" ({there[:12]}, not {here[:12]})"
+    old, new = json.loads(there), json.loads(here)
+    knob = next(name for name in {**old, **new} if old.get(name) != new.get(name))
+    return f" ({knob} = {old.get(knob)!r}, not {new.get(knob)!r})"
