@@ -1,0 +1,120 @@
+"""Starting Ray here, or joining a cluster: quietly, on loopback, with a token, leaving nothing behind.
+
+Importing this module sets Ray's environment, so it comes before any `import ray` of the platform.
+"""
+
+import atexit
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTINGS = {
+    "RAY_AUTH_MODE": "token",  # whoever reaches Ray without the token cannot submit code to it
+    "RAY_AIR_NEW_OUTPUT": "0",  # no progress tables: the study has its own view
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard file per trial
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",  # Optuna remembers the study; Ray need not
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402  # after its environment
+from ray import PlacementGroupID  # noqa: E402
+from ray.util import placement_group_table, remove_placement_group  # noqa: E402
+from ray.util.placement_group import PlacementGroup  # noqa: E402
+
+from sermtl.errors import StudyError  # noqa: E402
+
+_folders: list[str] = []  # Ray's temporary folder, when this process started it
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial takes and where trials run.
+
+    cpus_per_trial  CPU cores, also torch's threads
+    gpus_per_trial  GPUs, a fraction packs several trials on one
+    slots           trials at once; None fills this machine, or takes whatever a cluster has
+    address         a Ray cluster's address ('auto' on one of its nodes), None for this machine alone
+    device          'auto', 'cpu' or 'cuda'
+    """
+
+    cpus_per_trial: int = 1
+    gpus_per_trial: float = 0.0
+    slots: int | None = None
+    address: str | None = None
+    device: str = "auto"
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
+
+
+def connect(resources: Resources) -> int | None:
+    """Start Ray, or join the cluster at `resources.address`; a session that is on already is used as it is.
+
+    Returns how many trials may run at once, None for as many as the cluster has room for.
+    Raises StudyError when the cluster cannot be reached or has no room for a single trial.
+    """
+    if not ray.is_initialized():
+        _start(resources)
+    has = ray.cluster_resources()
+    fits = int(has.get("CPU", 0) // resources.cpus_per_trial)
+    if resources.gpus_per_trial:
+        fits = min(fits, int(has.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
+    if resources.address is not None:
+        return resources.slots
+    if fits < 1:
+        raise StudyError(
+            f"a trial takes {resources.cpus_per_trial} CPU(s) and {resources.gpus_per_trial} GPU(s), but there are "
+            f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
+        )
+    return min(fits, resources.slots or fits)
+
+
+def _start(resources: Resources) -> None:
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    if resources.address is not None:
+        try:
+            ray.init(resources.address, runtime_env={"env_vars": SETTINGS}, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise StudyError(f"--address {resources.address}: {error}; start the cluster, or leave --address out") from None
+        return
+    # A token of this session's own, which no file keeps.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets are in it, and their paths are limited to 107 bytes
+    _folders.append(folder)
+    cpus = None if resources.slots is None else max(resources.slots * resources.cpus_per_trial, 1)
+    ray.init(num_cpus=cpus, _temp_dir=folder, **quiet)
+
+
+@atexit.register
+def disconnect() -> None:
+    """Leave Ray; one that was started here ends, with everything it wrote."""
+    ray.shutdown()
+    for folder in _folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    _folders.clear()
+
+
+def free_slots() -> None:
+    """Take back what Ray's Tuner had reserved when it was left in the middle; only where Ray is ours alone."""
+    if not _folders:
+        return
+    for identity, group in placement_group_table().items():
+        if group["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(PlacementGroupID.from_hex(identity)))
+
+
+def scratch() -> Path:
+    """Where Tune may write what nobody reads."""
+    return Path(tempfile.mkdtemp(prefix="tune-"))

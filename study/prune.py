@@ -1,0 +1,61 @@
+"""Stopping trials early: rungs at absolute epochs, the same in every arm, remembered in the Optuna database.
+
+A trial that reaches a rung is compared with every trial of its arm that has been there, itself included; it goes on
+when it is among the best `keep` of them (successive halving, asynchronous: Li 2020). The first to arrive goes on. A
+fixed tenth of the trials, chosen by number and not by result, is never stopped, so that the report can say how well
+a rung's rank predicts the final one.
+"""
+
+from collections.abc import Callable
+
+from optuna.pruners import BasePruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+
+def is_exempt(number: int, share: float) -> bool:
+    """Whether the trial is never stopped early: a share of all numbers, spread evenly, the same in every arm."""
+    return int((number + 1) * share) > int(number * share)
+
+
+class RungPruner(BasePruner):
+    """Keeps the best `keep` of the trials at each of the rungs, epochs; higher values are better."""
+
+    def __init__(self, rungs: tuple[int, ...], keep: float) -> None:
+        self.rungs = rungs
+        self.keep = keep
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether to stop the trial at the epoch it last reported. False between rungs."""
+        return self.verdict(study, trial) is not None
+
+    def verdict(self, study: Study, trial: FrozenTrial) -> str | None:
+        """Why the trial is to be stopped at the epoch it last reported, or None."""
+        rung = trial.last_step
+        if rung is None or rung not in self.rungs:
+            return None
+        value = trial.intermediate_values[rung]
+        others = study.get_trials(deepcopy=False)
+        values = [t.intermediate_values[rung] for t in others if rung in t.intermediate_values and t.number != trial.number]
+        values = sorted([*values, value], reverse=True)
+        passing = max(1, int(len(values) * self.keep))
+        if value >= values[passing - 1]:
+            return None
+        return f"{value:.4g} at epoch {rung} is not among the best {passing} of the {len(values)} trials that came so far"
+
+
+class ReportScheduler(FIFOScheduler):
+    """Ray's scheduler: hands every report to `decide`, and stops the trial when told so."""
+
+    def __init__(self, decide: Callable[[Trial, str], bool]) -> None:
+        super().__init__()
+        self._decide = decide
+
+    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, str]) -> str:
+        stop = self._decide(trial, result["report"])
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}  # Ray's snapshot of a scheduler; the rungs are in Optuna's database

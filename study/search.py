@@ -1,0 +1,196 @@
+"""What runs next: Ray Tune's searcher over Optuna, one queue for all arms.
+
+Every arm of every search repetition is an Optuna study of its own, with the same sampler, seeds, start points and
+pruner. A free slot goes to the arm that is least far along. Trials that an earlier start left unfinished are handed
+out again first, under their own numbers; then new ones are drawn.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import TPESampler
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from ray.tune.search import Searcher
+
+from sermtl.config import RunConfig
+from sermtl.errors import StudyError
+from study.journal import Journal, frozen_from
+from study.prune import RungPruner, is_exempt
+from study.record import Identity, TrialRecord
+from study.space import Arm, Space
+from study.store import TrialBook
+from study.trial import Job, Workplace
+
+SEED = 10_000  # search trials take their run seeds from here up; confirm runs take theirs below (confirm.SEED)
+
+
+class Source(Protocol):
+    """A queue of jobs: one arm's search, or the confirm runs."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def begun(self) -> int: ...
+    def take(self) -> tuple[Job, TrialBook, RungPruner] | None: ...
+
+
+class ArmSampler(TPESampler):
+    """Multivariate TPE that knows its arm's space from the start, seeded anew for every trial.
+
+    The seed follows from the study's seed, the search and the trial's number alone, so a continued study does not
+    repeat draws and every arm gets the same ones where it has the same knobs.
+    """
+
+    def __init__(self, space: dict[str, BaseDistribution], startup: int, seed: tuple[int, int, int]) -> None:
+        super().__init__(n_startup_trials=startup, multivariate=True, seed=int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        self._space = {name: distribution for name, distribution in space.items() if not distribution.single()}
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._space
+
+
+def study_name(study: str, arm: str, search: int) -> str:
+    """The Optuna study of one arm's search."""
+    return f"{study}/{arm}/search-{search}"
+
+
+class ArmSearch:
+    """One arm's search: its Optuna study, and the trials that are still to be run."""
+
+    def __init__(
+        self,
+        space: Space,
+        arm: Arm,
+        objective: str,
+        search: int,
+        *,
+        study: str,
+        storage: BaseStorage,
+        journal: Journal,
+        place: Workplace,
+        split_id: Callable[[RunConfig], str],
+        seed: int,
+    ) -> None:
+        self.arm, self.search = arm, search
+        self._space, self._objective, self._journal, self._place = space, objective, journal, place
+        self._study, self._seed, self._split_id = study, seed, split_id
+        self._distributions = {knob.name: knob.distribution for knob in arm.knobs}
+        self._pruner = RungPruner(space.budget.rungs, space.budget.keep)
+        self.book = TrialBook(storage, study_name(study, arm.key, search))
+        self._orphans: list[int] = []
+
+    @property
+    def total(self) -> int:
+        return max(self._space.budget.trials, len(self.book))
+
+    @property
+    def begun(self) -> int:
+        return len(self.book) - len(self._orphans)
+
+    def settle(self, records: Sequence[TrialRecord]) -> None:
+        """Bring the database and this arm's records into line; what has no ending is to be run again."""
+        recorded = {r.identity.number: r for r in records if (r.identity.arm, r.identity.search) == (self.arm.key, self.search)}
+        for number in range(len(self.book), max(recorded, default=-1) + 1):
+            self._refill(number, recorded.get(number))
+        for trial in self.book.trials:
+            if not self._journal.settle(self.book, self._job(trial).identity):
+                if trial.state.is_finished():
+                    raise StudyError(
+                        f"trial {trial.number} of {self.book.name} has ended in Optuna's database but has no record; "
+                        f"run `python -m study.doctor {self._place.folder} --fix`"
+                    )
+                self._orphans.append(trial.number)
+
+    def _refill(self, number: int, record: TrialRecord | None) -> None:
+        """The database was lost or is an older copy: put back what a record tells, draw anew what none does."""
+        if record is None:
+            self._draw(number)
+        else:
+            self.book.add(frozen_from(record, self._distributions, self._attributes(record.identity, record.exempt)))
+
+    def take(self) -> tuple[Job, TrialBook, RungPruner] | None:
+        """The next trial to run; None when all have begun."""
+        if self._orphans:
+            number = self._orphans.pop(0)
+            self.book.resume(number)
+        elif len(self.book) < self._space.budget.trials:
+            number = self._draw(len(self.book))
+        else:
+            return None
+        return self._job(self.book.trials[number]), self.book, self._pruner
+
+    def _draw(self, number: int) -> int:
+        """Draw a trial's parameters and put it into the database. Start points come first, what they leave open is drawn."""
+        sampler = ArmSampler(self._distributions, self._space.budget.startup, (self._seed, self.search, number))
+        starts = self._space.starts
+        fixed = {k: v for k, v in (starts[number] if number < len(starts) else {}).items() if k in self._distributions}
+        trial = self.book.draw(self._distributions, sampler, fixed)
+        job = self._job(trial)
+        self.book.write(trial, self._attributes(job.identity, job.exempt))
+        return number
+
+    def _attributes(self, identity: Identity, exempt: bool) -> dict[str, Any]:
+        return {"identity": vars(identity), "exempt": exempt}
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        budget, number = self._space.budget, trial.number
+        config = self.arm.config(trial.params, SEED + number, **self._space.search_split(self.search))
+        identity = Identity(self._study, self.arm.key, number, "search", self._split_id(config), config.seed, self.search)
+        return Job(
+            identity=identity,
+            config=config.model_dump(),
+            params=trial.params,
+            value=self._objective,
+            place=self._place,
+            rungs=budget.rungs,
+            exempt=is_exempt(number, budget.exempt),
+            keep=self._journal.best_value(self.arm.key, self.search),
+        )
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped
+    """Ray's searcher: hands out jobs, and nothing else; how trials go is the journal's business."""
+
+    def __init__(self, sources: Sequence[Source], slots: int | None, start: Callable[..., None], closed: Callable[[], bool]) -> None:
+        super().__init__()
+        self._sources, self._slots, self._start, self._closed = sources, slots, start, closed
+        self._running: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """The next job for a free slot; FINISHED when there is none, or none may start any more."""
+        if self._slots is not None and len(self._running) >= self._slots:
+            return None
+        taken = None if self._closed() else self._next()
+        if taken is None:
+            return str(Searcher.FINISHED)
+        job = taken[0]
+        self._start(*taken)
+        self._running.add(trial_id)
+        return {"label": job.label, "job": job.to_json()}
+
+    def _next(self) -> tuple[Job, TrialBook, RungPruner] | None:
+        """From the arm least far along; a restart or an end of one arm leaves the slots to the others."""
+        for source in sorted(self._sources, key=lambda s: s.begun / max(s.total, 1)):
+            taken = source.take()
+            if taken is not None:
+                return taken
+        return None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._running.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Optuna's database is what a study continues from; Ray's snapshot holds nothing."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray's snapshot, as in `save`
+

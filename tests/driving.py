@@ -1,0 +1,131 @@
+"""Small studies for the platform's tests: a toy space, stand-ins for tracker and view, and a driver to be killed.
+
+    python -m tests.driving FOLDER CORPUS --epochs tests.fake_epochs:slow --trials 6
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from study.execute import Plan, run_searches  # first: it sets Ray's environment
+from study.cluster import Resources  # isort: skip
+
+import pytest
+import ray
+
+from sermtl.corpus import Corpus
+from sermtl.errors import SermtlError
+from study.record import Identity, TrialRecord
+from study.space import Space, read_space
+from study.store import lock_study
+
+TOY = """
+title = "toy"
+placebo = true
+[questions.emotion]
+main = "emotion"
+auxiliary = ["speaker"]
+margin = 0.02
+[fixed]
+test_fraction = 0.25
+dev_fraction = 0.25
+[search]
+learning_rate = { low = 0.001, high = 1.0, log = true }
+dropout = { low = 0.0, high = 0.5 }
+[weights]
+speaker = { low = 0.03, high = 3.0, log = true }
+[[start]]
+learning_rate = 0.01
+weight_speaker = 1.0
+[size.small]
+trials = 6
+seeds = 2
+startup = 3
+rungs = [2, 4]
+keep = 0.5
+fixed.epochs = 6
+"""
+
+
+class SilentTracker:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.epochs: list[tuple[str, int]] = []
+        self.ended: list[TrialRecord] = []
+
+    def run_started(self, identity: Identity, config: Any, params: Any, known_run_id: str | None = None) -> str | None:
+        return known_run_id
+
+    def run_id(self, identity: Identity) -> str | None:
+        return f"run-of-{identity.folder}"
+
+    def epoch(self, identity: Identity, row: Any) -> None:
+        self.epochs.append((identity.folder, int(row["epoch"])))
+
+    def run_ended(self, record: TrialRecord, confusion: Any = None) -> None:
+        self.ended.append(record)
+
+
+class PrintingView:
+    """One line per ending or report, so that a test can wait for one."""
+
+    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+        print(identity.folder, state, epoch, flush=True)
+
+
+class SilentView:
+    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+        pass
+
+
+def toy_space(folder: Path, **budget: Any) -> Space:
+    """The toy space: two arms, 6 trials each, 6 epochs, rungs at 2 and 4."""
+    path = folder / "toy.toml"
+    path.write_text(TOY)
+    space = read_space(str(path), "small")
+    return replace(space, budget=replace(space.budget, **budget))
+
+
+def toy_plan(folder: Path, corpus: Corpus, epochs: str = "tests.fake_epochs:noop", **changes: Any) -> Plan:
+    """A plan of the toy study in folder/runs, two slots."""
+    budget = {name: changes.pop(name) for name in ("trials", "seeds", "searches", "rungs") if name in changes}
+    study = folder / "runs"
+    study.mkdir(parents=True, exist_ok=True)
+    plan = Plan("toy", study, toy_space(folder, **budget), corpus, Resources(slots=2), SilentTracker(), SilentView(), epochs=epochs)
+    return replace(plan, **changes)
+
+
+@pytest.fixture(scope="session")
+def ray_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray for all tests of the session: two CPUs, the platform's own settings."""
+    from study.cluster import connect, disconnect
+
+    connect(Resources(slots=2))
+    yield
+    disconnect()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--epochs", default="tests.fake_epochs:noop")
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--checkpoint-s", type=float, default=30.0)
+    args = parser.parse_args()
+    plan = toy_plan(args.folder, Corpus.open(args.corpus), args.epochs, trials=args.trials, view=PrintingView(), checkpoint_s=args.checkpoint_s)
+    try:
+        with lock_study(plan.folder):
+            print(run_searches(plan), flush=True)
+    except SermtlError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return 3
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
