@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from study.answer import QuestionResult, Results
 from study.drawing import Drawing
 from study.figures_contrast import attribution_figure, breakdown_figure, contrast_figure, looks_figure, speakers_figure
 from study.figures_knobs import importance_figure, tasks_figure, weight_figure
@@ -10,7 +11,6 @@ from study.figures_scores import arms_figure, classes_figure, confusion_figure
 from study.figures_search import best_figure, curves_figure, rungs_figure
 from study.importance import importances
 from study.record import TrialRecord
-from study.results import QuestionResult, Results
 from study.tables import baseline_of
 from study.wording import way
 
@@ -39,9 +39,12 @@ def search_trials(results: Results) -> Trials:
 
 
 def human_listeners(results: Results) -> dict[str, float]:
-    """Share of listeners' votes (voice only) that were right, per emotion and in 'total'; {} where the corpus has none."""
-    found = results.header.corpus.source.get("human_voice_only")
-    return {str(name): float(share) for name, share in found.items()} if isinstance(found, dict) else {}
+    """Share of listeners' votes on the voice alone that were right, per emotion and in 'total'; {} where the corpus has none."""
+    votes = results.header.corpus.source.get("human_votes")
+    if not isinstance(votes, dict):
+        return {}
+    rows = {**votes.get("per_emotion", {}), "total": votes}
+    return {name: float(row["accuracy"]) for name, row in rows.items() if row.get("accuracy") is not None}
 
 
 def _question_figures(results: Results, question: QuestionResult, trials: Trials) -> Iterator[tuple[str, Drawing | None]]:
@@ -52,8 +55,8 @@ def _question_figures(results: Results, question: QuestionResult, trials: Trials
     for arm in question.arms:
         if way(arm.arm) in ("mtl", "control"):
             yield "confusion", confusion_figure(question, arm, synthetic)
-    yield "whom", speakers_figure(question, synthetic)
-    yield "whom", breakdown_figure(question, synthetic)
+    yield "speakers", speakers_figure(question, synthetic)
+    yield "breakdown", breakdown_figure(question, synthetic)
     yield "looks", looks_figure(question, synthetic)
     yield from _search_figures(question, trials, _rungs(results), space, synthetic)
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from study.answer import QuestionResult, Results
 from study.contrast import Contrast
 from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, short, slug
-from study.results import QuestionResult, Results
 from study.wording import interval, listing, points, score_words, task_words
 
 Layout = Literal["full", "plain", "compact"]  # full: with bootstrap and seeds; compact: labels beside the intervals

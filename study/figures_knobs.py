@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from study.answer import QuestionResult
 from study.drawing import INK, MUTED, SLATE, Drawing, canvas, mark, short, slug
 from study.figures_contrast import question_short
 from study.importance import is_log
 from study.record import TrialRecord
-from study.results import QuestionResult
 from study.wording import arm_words, axis_words, count, knob, percent, score_words, task_words, way
 
 MOST_POINTS = 1500  # of one kind in one figure; the data file has them all

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from study.answer import ArmResult, QuestionResult
 from study.drawing import FILL, INK, MUTED, Drawing, canvas, mark, short, slug
 from study.figures_contrast import question_short
 from study.paper_results import EMOTIONS, MTL, SINGLE
-from study.results import ArmResult, QuestionResult
 from study.wording import arm_words, percent, score_words, task_words, way
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read; its counts are in the data file

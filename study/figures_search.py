@@ -9,10 +9,10 @@ import pyarrow as pa
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
+from study.answer import QuestionResult
 from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, mark, slug
 from study.figures_contrast import question_short
 from study.record import TrialRecord
-from study.results import QuestionResult
 from study.wording import arm_words, count, number, percent, score_words, way
 
 MOST_CURVES = 60  # more curves than this make a stain; the data file has them all

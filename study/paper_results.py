@@ -7,7 +7,9 @@ the text on speaker verification. CREMA-D, 67 training and 24 test actors, one s
 from dataclasses import dataclass
 
 CITATION = "M. L. Schrama, Improving Speech Emotion Recognition by Identifying the Speaker with Multi-task Learning"
-PROTOCOL = "CREMA-D, 24 unseen actors (1,967 clips), recipe A, one seed, no interval; parameters chosen without a named validation part"
+PROTOCOL = (
+    "CREMA-D, 24 unseen actors (1,967 clips), recipe A, one seed, no interval; parameters chosen without a named validation part"
+)
 
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 
@@ -41,4 +43,6 @@ def relative_gain(single: float, mtl: float) -> float:
 def recomputed_gain() -> PaperRow:
     """The relative gain from the table's own cells, rounded as printed; it does not agree with the printed row."""
     cells = [relative_gain(SINGLE.per_class[emotion], MTL.per_class[emotion]) for emotion in EMOTIONS]
-    return _row("relative gain recomputed from its cells", *(round(value, 1) for value in (*cells, relative_gain(SINGLE.total, MTL.total))))
+    return _row(
+        "relative gain recomputed from its cells", *(round(value, 1) for value in (*cells, relative_gain(SINGLE.total, MTL.total)))
+    )

@@ -20,12 +20,13 @@ import jinja2
 
 from sermtl.errors import run_command
 from sermtl.files import write_text
-from study.answers import answer
+from study.answer import QuestionResult, Results
 from study.drawing import COLOURS, Drawing, printable
 from study.figures import draw_all
+from study.first_screen import answer
 from study.paper_results import CITATION
 from study.report_data import confirm_seeds, data_files, data_name, write_data
-from study.results import QuestionResult, Results, load_results
+from study.results import load_results
 from study.sections import make_sections, source, test_basis
 from study.wording import bare_p, duration, interval, percent, points, score_words, signed
 

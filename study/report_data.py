@@ -11,11 +11,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sermtl.files import whole_file, write_text
+from study.answer import QuestionResult, Results
 from study.contrast import Contrast
 from study.drawing import Drawing
 from study.figures_contrast import contrast_row
 from study.record import TrialRecord
-from study.results import QuestionResult, Results
 
 LONGEST_CSV = 2_000  # rows; a longer table is a Parquet file
 

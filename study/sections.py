@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable
 from study.figures import human_listeners
 from study.report_data import confirm_seeds
-from study.results import QuestionResult, Results
 from study.tables import Table, arms_table, baseline_of, breakdown_table, contrasts_table, eer_table, square_table
 from study.tables_paper import speaker_table, table_3
 from study.tables_search import failed_table, rungs_table, spend_table, split_table, winners_table
@@ -66,7 +66,7 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
             (*tables(lambda q: table_3(q, human)), *tables(speaker_table)),
         ),
         Section("confusion", "What is taken for what", CONFUSION, test, figures("confusion")),
-        Section("whom", "For whom it holds", WHOM, test, figures("whom"), tables(breakdown_table)),
+        Section("whom", "For whom it holds", WHOM, test, figures("speakers", "breakdown"), tables(breakdown_table)),
         Section("contrasts", "All contrasts", contrast_words(results), test, figures("looks"), tables(contrasts_table)),
         Section(
             "search", "The search", SEARCH, dev, figures("learning", "best", "weights", "importance", "rungs"), tables(rungs_table)
@@ -106,7 +106,8 @@ def how_words(results: Results) -> tuple[str, ...]:
     header = results.header
     corpus = (
         f"Corpus {printable(header.corpus.name)}: {header.corpus.clips:,} clips, {count(header.corpus.speakers, 'speaker')}, "
-        f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. Size {header.size}, on {printable(header.device)}."
+        f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. "
+        f"Size {header.size}, on {printable(header.device)}."
     )
     confirm = (
         f"Each arm was then trained afresh with {count(int(header.budget.get('seeds', 0)), 'seed')} that no search trial had, "
@@ -124,8 +125,8 @@ def _search_words(results: Results) -> str:
     times = f" in each of {searches} repetitions" if searches > 1 else ""
     rungs = listing([str(rung) for rung in budget.get("rungs", [])])
     return (
-        f"Every arm was searched with {count(trials, 'trial')}{times} by the same sampler and pruner, over the same ranges and from "
-        f"the same start points, for dev {objectives}{f', pruned at epochs {rungs}' if rungs else ''}."
+        f"Every arm was searched with {count(trials, 'trial')}{times} by the same sampler and pruner, over the same ranges and "
+        f"from the same start points, for dev {objectives}{f', pruned at epochs {rungs}' if rungs else ''}."
     )
 
 
@@ -141,9 +142,9 @@ def opened_words(opened: dict[str, Any]) -> str:
 
 
 ANALYSIS = (
-    "Primary analysis: speakers and seeds as crossed random effects, interval and p from a t with Satterthwaite degrees of freedom. "
-    "Beside it a percentile bootstrap over speakers and seeds, which is too narrow with few seeds. Holm's adjustment runs over the "
-    "questions' primary contrasts."
+    "Primary analysis: speakers and seeds as crossed random effects, interval and p from a t with Satterthwaite degrees of "
+    "freedom. Beside it a percentile bootstrap over speakers and seeds, which is too narrow with few seeds. "
+    "Holm's adjustment runs over the questions' primary contrasts."
 )
 
 
@@ -152,10 +153,9 @@ def contrast_words(results: Results) -> tuple[str, ...]:
     words = [ANALYSIS]
     for question in results.questions:
         if found := question.contrast.mcnemar:
-            words.append(
-                f"McNemar on the clips of seed {found.seed} ({printable(question.header.name)}): {found.only_first} right with the "
-                f"multi-task arm only, {found.only_second} with the control only, p {p_value(found.p)}. {found.warning}"
-            )
+            right = f"{found.only_first} right with the multi-task arm only, {found.only_second} with the control only"
+            name = printable(question.header.name)
+            words.append(f"McNemar on the clips of seed {found.seed} ({name}): {right}, p {p_value(found.p)}. {found.warning}")
     return tuple(words)
 
 

@@ -6,10 +6,10 @@ A table here is words and digits, ready for the page, the Markdown and the LaTeX
 from dataclasses import dataclass
 from typing import Literal
 
+from study.answer import ArmResult, QuestionResult, Results
 from study.contrast import Contrast
 from study.drawing import printable
 from study.figures_contrast import question_short
-from study.results import ArmResult, QuestionResult, Results
 from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, task_words
 
 Kind = Literal["", "strong", "quiet", "rule"]
@@ -63,21 +63,19 @@ def contrasts_table(question: QuestionResult) -> Table:
         "p",
         "p (Holm)",
         "df",
-        "speakers",
-        "seeds",
-        "searches",
+        "speakers × seeds × searches",
     )
     notes = (f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",)
-    return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnnnn", tuple(rows), notes, "contrasts.csv")
+    return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnn", tuple(rows), notes, "contrasts.csv")
 
 
 def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
     if c is None:
-        return Row((words, *["–"] * 10), "quiet")
+        return Row((words, *["–"] * 8), "quiet")
     holm = bare_p(c.p_holm) if kind == "strong" else "–"
     spans = (interval(c.low, c.high), interval(c.low90, c.high90), interval(c.bootstrap_low, c.bootstrap_high))
-    sizes = (str(c.n_speakers), str(c.n_seeds), str(c.n_searches))
-    return Row((words, points(c.estimate), *spans, bare_p(c.p), holm, number(c.df), *sizes), kind)
+    size = f"{c.n_speakers} × {c.n_seeds} × {c.n_searches}"
+    return Row((words, points(c.estimate), *spans, bare_p(c.p), holm, number(c.df), size), kind)
 
 
 def square_table(question: QuestionResult) -> Table | None:

@@ -1,5 +1,6 @@
 """The paper's Table 3 with ours beside it, cell by cell."""
 
+from study.answer import ArmResult, MeanSd, QuestionResult
 from study.drawing import printable
 from study.figures_contrast import question_short
 from study.paper_results import (
@@ -13,7 +14,6 @@ from study.paper_results import (
     recomputed_gain,
     relative_gain,
 )
-from study.results import ArmResult, MeanSd, QuestionResult
 from study.tables import Row, Table
 from study.wording import number, percent, signed, way
 

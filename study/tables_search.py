@@ -1,10 +1,10 @@
 """Tables of how a study was done: spend, winners' settings, rungs, split, failed trials."""
 
+from study.answer import QuestionResult, Results
 from study.drawing import short
 from study.figures_contrast import question_short
-from study.results import QuestionResult, Results
 from study.tables import Row, Table
-from study.wording import arm_words, count, duration, knob, number, percent, score_words
+from study.wording import arm_words, axis_words, count, duration, knob, number, percent
 
 MOST_REASONS = 40  # failed trials listed; the data file has them all
 
@@ -48,7 +48,7 @@ def winners_table(question: QuestionResult) -> Table | None:
     rows = [Row((name, *(knob(winner.params[name]) if name in winner.params else "–" for _, winner in winners))) for name in names]
     rows.append(Row(("trial", *(str(winner.number) for _, winner in winners)), "rule"))
     rows.append(
-        Row((f"dev {score_words(question.header.objective)}, %", *(percent(winner.value) for _, winner in winners)), "quiet")
+        Row((f"dev {axis_words(question.header.objective)}, %", *(percent(winner.value) for _, winner in winners)), "quiet")
     )
     notes = (
         "Each winner is also in winners/ as a TOML that `python -m sermtl train` runs. Its dev value chose it and is not a result.",
@@ -61,9 +61,7 @@ def rungs_table(question: QuestionResult) -> Table | None:
         Row((arm_words(r.arm), str(r.epoch), str(r.trials), str(r.exempt), number(r.rank_correlation, 2))) for r in question.rungs
     ]
     title = f"{question_short(question)}: how well a rung's rank foretold the final one"
-    notes = (
-        "Over complete trials. The exempt ones were never to be pruned; the others got through every rung, so they are the better ones.",
-    )
+    notes = ("Over complete trials. Exempt ones could not be pruned; the others passed every rung, so they are the better ones.",)
     return (
         Table(title, ("arm", "rung, epoch", "complete trials", "exempt of them", "Spearman"), "wnnnn", tuple(rows), notes)
         if rows

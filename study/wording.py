@@ -1,6 +1,7 @@
 """Numbers and names as a reader sees them: the same words in the page, the Markdown, the LaTeX and the comparison."""
 
 import math
+import re
 
 from study.drawing import printable
 
@@ -122,6 +123,12 @@ def knob(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return printable(str(value))
     return f"{value:.4g}".replace("e-0", "e-").replace("-", MINUS)
+
+
+def sentence(text: str) -> str:
+    """A sentence with its capital, its full stop and real minus signs."""
+    text = re.sub(r"(?<![\w.-])-(?=\d)", MINUS, printable(text).strip())
+    return text and text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 
 def count(n: int, thing: str) -> str:

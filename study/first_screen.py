@@ -3,9 +3,22 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from study.answer import QuestionResult
 from study.contrast import Contrast
-from study.results import QuestionResult
-from study.wording import bare_p, count, duration, interval, listing, number, percent, points, score_words, signed, task_words
+from study.wording import (
+    bare_p,
+    count,
+    duration,
+    interval,
+    listing,
+    number,
+    percent,
+    points,
+    score_words,
+    sentence,
+    signed,
+    task_words,
+)
 
 VERDICTS = {
     "helps": ("It helps", "yes"),
@@ -46,8 +59,8 @@ def answer(question: QuestionResult) -> Answer:
         f"Δ {points(c.estimate)} points" if isfinite(c.estimate) else "no finished pair of runs",
         interval(c.low, c.high) if isfinite(c.low) else "",
         tuple(_facts(question, c)),
-        c.reason,
-        c.caveats,
+        sentence(c.reason),
+        tuple(sentence(caveat) for caveat in c.caveats),
     )
 
 
