@@ -105,7 +105,7 @@ class Contrast:
 class Design:
     """What a contrast must know of how its scores came about.
 
-    speakers     (S,) names; splits: (N,) split id of each column; seeds: (N,) seed of each column
+    speakers     (S,) names; splits: (N,) split id of each column
     searched     the settings were searched for (else fixed beforehand)
     nested       every confirm split is the split its settings were searched on, so no test speaker was ever seen
     family       the contrast is one of the study's declared questions: it gets a verdict
@@ -113,7 +113,6 @@ class Design:
 
     speakers: tuple[str, ...]
     splits: tuple[str, ...]
-    seeds: tuple[int, ...]
     searched: bool = True
     nested: bool = True
     family: bool = True

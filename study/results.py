@@ -1,207 +1,105 @@
 """A study folder as numbers: the one entry point of the report, `load_results(folder)`.
 
 Read are the header, the records, the confirm runs' Parquet files, `baselines.json` and `opened.json`; nothing else.
-Every array has a run per column: a column is one (split, seed), the same in both arms of a pair.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from sermtl.errors import StudyError
+from study.answer import (
+    ArmResult,
+    ArmScores,
+    BestSoFar,
+    BreakdownRow,
+    Look,
+    MeanSd,
+    QuestionResult,
+    Results,
+    RungQuality,
+    Spend,
+    Square,
+    Winner,
+)
+from study.contrast import Contrast, Interval, McNemar, with_family
+from study.header import StudyHeader, read_header
+from study.question import answer, declared_contrast, gather, mean_scores
+from study.record import TrialRecord, read_records
+from study.scores import read_runs
 
-from study.contrast import Contrast, Interval
-from study.header import QuestionHeader, StudyHeader
-from study.record import TrialRecord
-
-
-@dataclass(frozen=True)
-class ArmScores:
-    """One arm's per-speaker test scores for its question's score.
-
-    speakers   (S,) test speakers over all splits, sorted
-    columns    (N,) (split id, seed) of each run, sorted
-    looks      (N,) 1 for the declared seeds, 2.. for seeds added later
-    scores     (R, S, N) search repetition x speaker x column, shares in [0, 1]; NaN where a run is missing or unfinished,
-               or the speaker is not in that split's test part, or has no clip of the kind
-    """
-
-    arm: str
-    score: str
-    speakers: tuple[str, ...]
-    columns: tuple[tuple[str, int], ...]
-    looks: tuple[int, ...]
-    scores: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class MeanSd:
-    """Mean and standard deviation (n - 1; NaN for one run) over `n` runs."""
-
-    mean: float
-    sd: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Spend:
-    """What an arm has cost: search trials by state, confirm runs, and device-seconds of each."""
-
-    trials: int
-    complete: int
-    pruned: int
-    failed: int
-    confirm_runs: int
-    confirm_failed: int
-    search_device_s: float
-    confirm_device_s: float
+__all__ = [
+    "ArmResult",
+    "ArmScores",
+    "BestSoFar",
+    "BreakdownRow",
+    "Contrast",
+    "Interval",
+    "Look",
+    "McNemar",
+    "MeanSd",
+    "QuestionResult",
+    "Results",
+    "RungQuality",
+    "Spend",
+    "Square",
+    "Winner",
+    "load_results",
+]
 
 
-@dataclass(frozen=True)
-class BestSoFar:
-    """Best dev value among complete trials after each ended trial of one search, in order of ending.
-
-    trials (n,) 1..n; device_s (n,) cumulative device-seconds; best (n,) NaN before the first complete trial.
-    """
-
-    search: int
-    trials: NDArray[np.int64]
-    device_s: NDArray[np.float64]
-    best: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The complete search trial with the best dev value; its dev value is what it was chosen by, never a result."""
-
-    search: int
-    number: int
-    value: float
-    params: dict[str, Any]
-    config: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """One confirm arm of a question.
-
-    task_on, recipe   its place in the recipe x task square: recipe 'mtl' or 'control'; placebo arms have task_on False
-    means        test score name -> MeanSd over confirm runs (all searches), e.g. 'emotion_uar', 'speaker_eer'
-    recall       class -> MeanSd of its recall (the paper's Table 3 cells), 'total' -> accuracy; {} for a verification question
-    classes, confusion   (C,) names and (C, C) counts summed over runs, rows true; () and (0, 0) where the task has no classes
-    eer          equal error rate with an interval over speakers (and seeds from 3 on) that knows pairs share speakers, or None
-    spend        search trials and device-seconds ({} of search for arms that are not searched)
-    curves       one per search; winners: one per search; both () for arms that are not searched
-    """
-
-    arm: str
-    recipe: str
-    task_on: bool
-    placebo: str
-    means: dict[str, MeanSd]
-    recall: dict[str, MeanSd]
-    classes: tuple[str, ...]
-    confusion: NDArray[np.int64]
-    eer: Interval | None
-    spend: Spend
-    curves: tuple[BestSoFar, ...]
-    winners: tuple[Winner, ...]
+def load_results(folder: Path) -> Results:
+    """Everything the report tells of a study, finished or not. Raises StudyError where a file is not what it should be."""
+    header, records = read_header(folder), read_records(folder)
+    runs, unreadable = read_runs(folder, records)
+    gathered = [gather(header, question, records, runs) for question in header.questions]
+    verdicts = with_family([declared_contrast(evidence) for evidence in gathered])
+    controls: dict[str, dict[str, float]] = {}
+    for evidence in gathered:
+        means = {name: score.mean for name, score in mean_scores(evidence, evidence.key("control")).items()}
+        controls |= {evidence.question.name: means} | (
+            {} if evidence.question.main in controls else {evidence.question.main: means}
+        )
+    return Results(
+        header=header,
+        records=records,
+        arms={arm: scores for evidence in gathered for arm, scores in evidence.scores.items()},
+        questions=tuple(answer(evidence, verdict, controls) for evidence, verdict in zip(gathered, verdicts, strict=True)),
+        baselines=_read_json(folder / "baselines.json"),
+        opened=_read_json(folder / "opened.json"),
+        notes=(*_notes(header, records), *unreadable),
+    )
 
 
-@dataclass(frozen=True)
-class Square:
-    """Recipe x task: what came from the second task and what from a better recipe. Secondary: no verdicts.
-
-    cells              (recipe 'mtl'|'control', task on) -> mean test score
-    task_in_mtl_recipe, task_in_control_recipe     second task on - off, recipe held
-    recipe_without_task, recipe_with_task          MTL's recipe - control's recipe, task held
-    A contrast is None where one of its arms has no finished run.
-    """
-
-    cells: dict[tuple[str, bool], float]
-    task_in_mtl_recipe: Contrast | None
-    task_in_control_recipe: Contrast | None
-    recipe_without_task: Contrast | None
-    recipe_with_task: Contrast | None
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, {} where there is no such file yet. Raises StudyError naming the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path}: not valid JSON ({error}); run `python -m study.doctor` on the study") from None
+    if not isinstance(values, dict):
+        raise StudyError(f"{path}: holds a {type(values).__name__}, not an object; run `python -m study.doctor` on the study")
+    return values
 
 
-@dataclass(frozen=True)
-class BreakdownRow:
-    """One value of a label, e.g. sex = female: clips and speakers it has, each arm's mean score over runs, and the contrast."""
-
-    value: str
-    n_speakers: int
-    n_clips: int
-    means: dict[str, MeanSd]
-    contrast: Contrast | None
-
-
-@dataclass(frozen=True)
-class Look:
-    """The contrast with the seeds of looks 1..number; only look 1 carries the verdict."""
-
-    number: int
-    seeds: tuple[int, ...]
-    contrast: Contrast
+def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
+    """What is missing, and what must be said of the whole study."""
+    notes = ["The corpus is synthetic: these numbers say nothing about people."] if header.corpus.synthetic else []
+    for arm in header.confirm:
+        mine = [r for r in records if r.identity.arm == arm and r.identity.phase == "confirm" and r.look == 1]
+        failed = [record for record in mine if record.state != "COMPLETE"]
+        missing = _planned(header) - len(mine)
+        if missing > 0:
+            notes.append(f"{arm}: {missing} of {_planned(header)} confirm runs have not finished.")
+        if failed:
+            notes.append(f"{arm}: {len(failed)} confirm runs failed, the first because: {failed[0].reason or 'no reason kept'}.")
+    return notes
 
 
-@dataclass(frozen=True)
-class RungQuality:
-    """How well a rung's rank predicts the final one, over complete trials (`exempt` of them exempt from pruning).
-
-    rank_correlation: Spearman of the value at `epoch` with the final value, NaN below 3 trials.
-    """
-
-    arm: str
-    epoch: int
-    trials: int
-    exempt: int
-    rank_correlation: float
-
-
-@dataclass(frozen=True)
-class QuestionResult:
-    """The answer to one question.
-
-    score       the test score contrasted per speaker: the objective, or 'speaker_accuracy' (balanced accuracy at the dev
-                threshold) where the objective is 'speaker_verification'
-    contrast    MTL - control at the declared first look: the verdict
-    looks       every look, the first included
-    secondary   other score names -> MTL - control without a verdict, e.g. 'emotion_accuracy', and the auxiliary task's score
-    square      recipe x task, None where neither switched arm was planned
-    placebo     placebo arm -> (MTL - placebo, placebo - control); {} without placebo arms
-    arms        in report order (header.confirm)
-    breakdowns  label ('sex', 'age_band', 'sentence', 'level') -> rows; only labels the test clips have
-    delta_m     mean relative gain over the main and the auxiliary tasks' scores (as shares), NaN where one is missing
-    """
-
-    header: QuestionHeader
-    score: str
-    contrast: Contrast
-    looks: tuple[Look, ...]
-    secondary: dict[str, Contrast]
-    square: Square | None
-    placebo: dict[str, tuple[Contrast | None, Contrast | None]]
-    arms: tuple[ArmResult, ...]
-    breakdowns: dict[str, tuple[BreakdownRow, ...]]
-    rungs: tuple[RungQuality, ...]
-    delta_m: float
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything the report tells.
-
-    arms        arm key -> its per-speaker scores
-    baselines   split id -> task -> {'chance': x, 'duration_only': y}; {} before the test part was opened
-    opened      opened.json as it stands (who opened the test part, when); {} before
-    notes       what is missing or must be said of the whole study, in sentences: unfinished confirm runs, synthetic data, ...
-    """
-
-    header: StudyHeader
-    records: list[TrialRecord]
-    arms: dict[str, ArmScores]
-    questions: tuple[QuestionResult, ...]
-    baselines: dict[str, dict[str, dict[str, float]]]
-    opened: dict[str, Any]
-    notes: tuple[str, ...]
+def _planned(header: StudyHeader) -> int:
+    """Confirm runs of an arm at the first look: seeds x searches, and x splits where each search is confirmed on all of them."""
+    splits = 1 if header.budget.get("nested", True) else len(header.splits)
+    return int(header.budget["seeds"]) * int(header.budget.get("searches", 1)) * splits

@@ -1,0 +1,283 @@
+"""One question's answer: its runs' scores → the declared contrast, the contrasts beside it, and what each arm did."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from study.answer import ArmResult, ArmScores, BreakdownRow, Look, MeanSd, QuestionResult, Square
+from study.bootstrap import RESAMPLES, eer_interval
+from study.contrast import Contrast, Design, Interval, McNemar, contrast
+from study.header import QuestionHeader, StudyHeader
+from study.record import TrialRecord
+from study.scores import Run, Score, arm_scores, confusions, label_values, right_clips, score_of, scored_pairs
+from study.spend import curves, rung_quality, spend, winners
+from study.stats import mcnemar_p, relative_gain
+
+NAMED_CLASSES = 20
+PLACES = {
+    "mtl": ("mtl", True, ""),
+    "control": ("control", False, ""),
+    "mtl-recipe-alone": ("mtl", False, ""),
+    "control-recipe-helped": ("control", True, ""),
+    "placebo": ("mtl", False, "permuted"),
+    "placebo-within": ("mtl", False, "permuted_within"),
+}
+"""Arm → recipe, second task on, placebo."""
+MCNEMAR_WARNING = "McNemar's test takes clips as independent and one seed as all; clips of a speaker are alike and seeds differ."
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one question's answer is made of. arms: its confirm arms' keys in report order; runs: complete ones with tables."""
+
+    header: StudyHeader
+    question: QuestionHeader
+    arms: tuple[str, ...]
+    records: tuple[TrialRecord, ...]
+    runs: tuple[Run, ...]
+    score: Score
+    scores: dict[str, ArmScores]
+
+    def key(self, name: str) -> str:
+        return f"{self.question.name}.{name}"
+
+    def of(self, arm: str, look: int = 1) -> list[Run]:
+        """The arm's runs of looks 1 to `look`."""
+        return [run for run in self.runs if run.record.identity.arm == arm and run.record.look <= look]
+
+    @property
+    def searches(self) -> int:
+        return int(self.header.budget.get("searches", 1))
+
+
+def gather(header: StudyHeader, question: QuestionHeader, records: Sequence[TrialRecord], runs: Sequence[Run]) -> Evidence:
+    """Pick out one question's records and runs, and read its per-speaker scores."""
+    arms = tuple(arm for arm in header.confirm if arm.rsplit(".", 1)[0] == question.name)
+    mine = tuple(record for record in records if record.identity.arm in arms)
+    its_runs = tuple(run for run in runs if run.record.identity.arm in arms)
+    score = score_of(question.main, question.objective)
+    scores = arm_scores(its_runs, arms, score, int(header.budget.get("searches", 1)))
+    return Evidence(header, question, arms, mine, its_runs, score, scores)
+
+
+def declared_contrast(evidence: Evidence) -> Contrast:
+    """MTL - control at the first look: the question's own contrast, before Holm's adjustment."""
+    return _contrast(evidence, evidence.scores, "mtl", "control", family=True)
+
+
+def answer(evidence: Evidence, verdict: Contrast, controls: dict[str, dict[str, float]]) -> QuestionResult:
+    """The question's result. verdict: its declared contrast; controls: question (and main task) → its control's mean scores."""
+    arms = tuple(_arm(evidence, arm) for arm in evidence.arms)
+    rungs = [int(epoch) for epoch in evidence.header.budget.get("rungs", ())]
+    return QuestionResult(
+        header=evidence.question,
+        score=evidence.score.name,
+        contrast=verdict,
+        looks=_looks(evidence, verdict),
+        secondary=_secondary(evidence),
+        square=_square(evidence),
+        placebo={
+            evidence.key(name): (_between(evidence, "mtl", name), _between(evidence, name, "control"))
+            for name in ("placebo", "placebo-within")
+            if evidence.key(name) in evidence.arms
+        },
+        arms=arms,
+        breakdowns=_breakdowns(evidence),
+        rungs=tuple(
+            rung
+            for name in ("mtl", "control")
+            for rung in rung_quality(evidence.key(name), _records(evidence, evidence.key(name)), rungs)
+            if rung.trials
+        ),
+        delta_m=_delta_m(evidence, arms, controls),
+    )
+
+
+def mean_scores(evidence: Evidence, arm: str) -> dict[str, MeanSd]:
+    """Test score name → mean and sd over the arm's first-look runs."""
+    rows = [run.record.test_scores for run in evidence.of(arm)]
+    return {name: mean_sd([row[name] for row in rows if name in row]) for name in sorted({name for row in rows for name in row})}
+
+
+def mean_sd(values: Sequence[float]) -> MeanSd:
+    there = np.array([value for value in values if not np.isnan(value)])
+    mean = float(there.mean()) if len(there) else float("nan")
+    return MeanSd(mean, float(there.std(ddof=1)) if len(there) > 1 else float("nan"), len(there))
+
+
+def _records(evidence: Evidence, arm: str) -> list[TrialRecord]:
+    return [record for record in evidence.records if record.identity.arm == arm]
+
+
+# ---- contrasts -----------------------------------------------------------------------------------------------------
+
+
+def _contrast(
+    evidence: Evidence,
+    scores: dict[str, ArmScores],
+    first: str,
+    second: str,
+    *,
+    look: int = 1,
+    family: bool = False,
+    resamples: int = RESAMPLES,
+) -> Contrast:
+    """Contrast of two of the question's arms, with the seeds of looks 1 to `look`."""
+    header, names = evidence.header, (evidence.key(first), evidence.key(second))
+    a, b = (scores[name] for name in names)
+    keep = [k for k, when in enumerate(a.looks) if when <= look]
+    design = Design(
+        speakers=a.speakers,
+        splits=tuple(a.columns[k][0] for k in keep),
+        searched=bool(header.budget.get("trials")),
+        nested=bool(header.budget.get("nested", True)) or len(header.splits) < 2,
+        family=family,
+    )
+    both = (a.scores[:, :, keep], b.scores[:, :, keep])
+    found = contrast(*both, design, names=names, score=a.score, margin=evidence.question.margin, resamples=resamples)
+    if not family:
+        return found
+    return replace(found, mcnemar=_mcnemar(evidence, names))
+
+
+def _between(evidence: Evidence, first: str, second: str) -> Contrast | None:
+    """A contrast beside the answer, None unless both arms are planned and have a finished run."""
+    if not all(evidence.of(evidence.key(name)) for name in (first, second)):
+        return None
+    return _contrast(evidence, evidence.scores, first, second)
+
+
+def _looks(evidence: Evidence, verdict: Contrast) -> tuple[Look, ...]:
+    columns = evidence.scores[evidence.key("mtl")]
+    looks = []
+    for number in range(1, max(columns.looks, default=1) + 1):
+        seeds = sorted({seed for (_, seed), look in zip(columns.columns, columns.looks, strict=True) if look <= number})
+        found = verdict if number == 1 else _contrast(evidence, evidence.scores, "mtl", "control", look=number)
+        looks.append(Look(number, tuple(seeds), found))
+    return tuple(looks)
+
+
+def _secondary(evidence: Evidence) -> dict[str, Contrast]:
+    """MTL - control in every other score that both arms have."""
+    tasks = (evidence.question.main, *evidence.question.auxiliary)
+    candidates = [
+        Score("speaker_accuracy", "speaker", "verification"),
+        *(Score(f"{task}_{metric}", task, metric) for task in tasks if task != "speaker" for metric in ("uar", "accuracy")),
+    ]
+    arms = [evidence.key(name) for name in ("mtl", "control")]
+    found = {}
+    for score in candidates:
+        if score.name != evidence.score.name and all(any(run.has(score) for run in evidence.of(arm)) for arm in arms):
+            scores = arm_scores(evidence.runs, arms, score, evidence.searches)
+            found[score.name] = _contrast(evidence, scores, "mtl", "control")
+    return found
+
+
+def _square(evidence: Evidence) -> Square | None:
+    if not {evidence.key("mtl-recipe-alone"), evidence.key("control-recipe-helped")} & set(evidence.arms):
+        return None
+    cells = {}
+    for name, (recipe, on, placebo) in PLACES.items():
+        if not placebo and evidence.key(name) in evidence.arms:
+            scores = evidence.scores[evidence.key(name)]
+            first_look = scores.scores[:, :, [k for k, look in enumerate(scores.looks) if look == 1]]
+            cells[recipe, on] = float(np.nanmean(first_look)) if not np.isnan(first_look).all() else float("nan")
+    return Square(
+        cells=cells,
+        task_in_mtl_recipe=_between(evidence, "mtl", "mtl-recipe-alone"),
+        task_in_control_recipe=_between(evidence, "control-recipe-helped", "control"),
+        recipe_without_task=_between(evidence, "mtl-recipe-alone", "control"),
+        recipe_with_task=_between(evidence, "mtl", "control-recipe-helped"),
+    )
+
+
+def _breakdowns(evidence: Evidence) -> dict[str, tuple[BreakdownRow, ...]]:
+    labels = label_values([run for run in evidence.runs if run.record.look == 1], evidence.score)
+    return {
+        label: tuple(_breakdown_row(evidence, label, value, *sizes) for value, sizes in values.items())
+        for label, values in labels.items()
+    }
+
+
+def _breakdown_row(evidence: Evidence, label: str, value: str, n_speakers: int, n_clips: int) -> BreakdownRow:
+    first_look = [run for run in evidence.runs if run.record.look == 1]
+    scores = arm_scores(first_look, evidence.arms, evidence.score, evidence.searches, label, value)
+    means = {arm: mean_sd(_run_means(found)) for arm, found in scores.items()}
+    both = all(evidence.of(evidence.key(name)) for name in ("mtl", "control"))
+    found = _contrast(evidence, scores, "mtl", "control", resamples=0) if both else None
+    return BreakdownRow(value, n_speakers, n_clips, means, found)
+
+
+def _run_means(scores: ArmScores) -> list[float]:
+    """Each existing run's mean over its speakers."""
+    runs = scores.scores.transpose(0, 2, 1).reshape(-1, len(scores.speakers))
+    return [float(np.nanmean(run)) for run in runs if not np.isnan(run).all()]
+
+
+def _mcnemar(evidence: Evidence, names: tuple[str, str]) -> McNemar | None:
+    """The clips that only one arm gets right, for the first seed that both have finished."""
+    if evidence.score.from_pairs:
+        return None
+    first, second = ({(run.record.identity.search, *run.column): run for run in evidence.of(arm)} for arm in names)
+    both = sorted(set(first) & set(second))
+    if not both:
+        return None
+    right, other = (right_clips(runs[both[0]], evidence.score.task) for runs in (first, second))
+    clips = [clip for clip in right if clip in other]
+    only_first = sum(right[clip] and not other[clip] for clip in clips)
+    only_second = sum(other[clip] and not right[clip] for clip in clips)
+    return McNemar(both[0][-1], only_first, only_second, mcnemar_p(only_first, only_second), MCNEMAR_WARNING)
+
+
+def _delta_m(evidence: Evidence, arms: tuple[ArmResult, ...], controls: dict[str, dict[str, float]]) -> float:
+    """Mean relative gain over tasks (Maninis et al. 2019, CVPR: Δm), each against its own single-task control."""
+    means = {arm.arm: {name: score.mean for name, score in arm.means.items()} for arm in arms}
+    mtl, control = (means.get(evidence.key(name), {}) for name in ("mtl", "control"))
+    gains = []
+    for task in (evidence.question.main, *evidence.question.auxiliary):
+        name = "speaker_accuracy" if task == "speaker" else f"{task}_uar"
+        twin = evidence.question.name.replace(evidence.question.main, task)  # 'emotion-a' → 'speaker-a'
+        single = control if task == evidence.question.main else controls.get(twin, controls.get(task, control))
+        gains.append(relative_gain(mtl.get(name, np.nan), single.get(name, np.nan)))
+    return float(np.mean(gains))
+
+
+# ---- arms ----------------------------------------------------------------------------------------------------------
+
+
+def _arm(evidence: Evidence, arm: str) -> ArmResult:
+    recipe, task_on, placebo = PLACES.get(arm.rsplit(".", 1)[1], (arm.rsplit(".", 1)[1], False, ""))
+    records, runs = _records(evidence, arm), evidence.of(arm)
+    classes, counts = confusions(runs, evidence.score.task)
+    named = counts if 0 < len(classes) <= NAMED_CLASSES and not evidence.score.from_pairs else []
+    return ArmResult(
+        arm=arm,
+        recipe=recipe,
+        task_on=task_on,
+        placebo=placebo,
+        means=mean_scores(evidence, arm),
+        recall=_recall(classes, named),
+        classes=classes if named else (),
+        confusion=np.sum(named, axis=0) if named else np.zeros((0, 0), dtype=np.int64),
+        eer=_eer(runs, mean_scores(evidence, arm)),
+        spend=spend(records),
+        curves=curves(records),
+        winners=winners(records),
+    )
+
+
+def _recall(classes: tuple[str, ...], counts: list[np.ndarray]) -> dict[str, MeanSd]:
+    """Class → recall over runs, and 'total' → accuracy: a row of the paper's Table 3."""
+    if not counts:
+        return {}
+    per_run = [np.diag(run) / np.where(run.sum(axis=1) > 0, run.sum(axis=1), np.nan) for run in counts]
+    rows = {label: mean_sd([recall[k] for recall in per_run]) for k, label in enumerate(classes)}
+    return rows | {"total": mean_sd([np.trace(run) / run.sum() for run in counts])}
+
+
+def _eer(runs: list[Run], means: dict[str, MeanSd]) -> Interval | None:
+    pairs = [found for found in map(scored_pairs, runs) if found is not None]
+    if not pairs or "speaker_eer" not in means:
+        return None
+    return Interval(means["speaker_eer"].mean, *eer_interval(pairs, seed=0))

@@ -1,0 +1,79 @@
+"""The search side of the results, from the records: what an arm has cost, how it got better, who won, what rungs told."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from study.answer import BestSoFar, RungQuality, Spend, Winner
+from study.record import TrialRecord
+from study.stats import best_so_far
+
+FEWEST_TRIALS_FOR_RANKS = 3
+
+
+def spend(records: Sequence[TrialRecord]) -> Spend:
+    """What one arm's records cost together."""
+    search = [record for record in records if record.identity.phase == "search"]
+    confirm = [record for record in records if record.identity.phase == "confirm"]
+    states = [record.state for record in search]
+    return Spend(
+        trials=len(search),
+        complete=states.count("COMPLETE"),
+        pruned=states.count("PRUNED"),
+        failed=states.count("FAILED"),
+        confirm_runs=len(confirm),
+        confirm_failed=sum(record.state != "COMPLETE" for record in confirm),
+        search_device_s=float(sum(record.device_s for record in search)),
+        confirm_device_s=float(sum(record.device_s for record in confirm)),
+    )
+
+
+def curves(records: Sequence[TrialRecord]) -> tuple[BestSoFar, ...]:
+    """One best-so-far curve per search of one arm, trials in order of ending."""
+    return tuple(_curve(search, trials) for search, trials in _by_search(records).items())
+
+
+def _curve(search: int, trials: list[TrialRecord]) -> BestSoFar:
+    ordered = sorted(trials, key=lambda record: (record.ended, record.identity.number))
+    values = np.array([np.nan if record.value is None else record.value for record in ordered])
+    spent_s = np.cumsum([record.device_s for record in ordered])
+    return BestSoFar(search, np.arange(1, len(ordered) + 1), spent_s, best_so_far(values))
+
+
+def winners(records: Sequence[TrialRecord]) -> tuple[Winner, ...]:
+    """The best complete trial of each search of one arm (the earliest of equals)."""
+    found = []
+    for search, trials in _by_search(records).items():
+        complete = [(record.value, record) for record in trials if record.state == "COMPLETE" and record.value is not None]
+        if complete:
+            value, best = max(complete, key=lambda pair: (pair[0], -pair[1].identity.number))
+            found.append(Winner(search, best.identity.number, value, best.params, best.config))
+    return tuple(found)
+
+
+def rung_quality(arm: str, records: Sequence[TrialRecord], rungs: Sequence[int]) -> tuple[RungQuality, ...]:
+    """Each rung's rank correlation with the final value, over one arm's complete trials that ran past the rung."""
+    return tuple(_rung(arm, records, epoch) for epoch in rungs)
+
+
+def _rung(arm: str, records: Sequence[TrialRecord], epoch: int) -> RungQuality:
+    past = [r for r in records if r.identity.phase == "search" and r.value is not None and len(r.epochs) > epoch]
+    at_rung = np.array([_value_at(r.epochs, epoch) for r in past], dtype=np.float64)
+    final = np.array([r.value for r in past], dtype=np.float64)
+    varies = len(past) >= FEWEST_TRIALS_FOR_RANKS and np.ptp(at_rung) > 0 and np.ptp(final) > 0
+    correlation = float(spearmanr(at_rung, final).statistic) if varies else float("nan")
+    return RungQuality(arm, epoch, len(past), sum(r.exempt for r in past), correlation)
+
+
+def _value_at(rows: list[dict[str, Any]], epoch: int) -> float:
+    return float(rows[epoch - 1].get("value", np.nan))
+
+
+def _by_search(records: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
+    searches: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        if record.identity.phase == "search":
+            searches.setdefault(record.identity.search, []).append(record)
+    return dict(sorted(searches.items()))
