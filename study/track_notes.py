@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike
 
 from study.confusion_figure import class_names, draw_confusion
 from study.header import StudyHeader
@@ -17,7 +18,7 @@ from study.ledger import Ledger
 from study.mlflow_runs import STATUS, MlflowRuns, Rows, ending_scores, ending_tags, flat_params, record_rows
 from study.record import Identity, TrialRecord, read_record
 
-Confusion = Mapping[str, NDArray[Any]]
+Confusion = Mapping[str, ArrayLike]  # task → (C, C) counts, rows true
 
 
 @dataclass
@@ -99,10 +100,11 @@ class NoteWriter:
         self.flush(note)
         self.store.interrupt(note.run_id)
 
-    def _log_confusion(self, run_id: str, task: str, counts: NDArray[Any], record: TrialRecord) -> None:
+    def _log_confusion(self, run_id: str, task: str, counts: ArrayLike, record: TrialRecord) -> None:
         part = "test" if record.test_scores else "dev"
         scores = record.test_scores or (record.epochs[-1] if record.epochs else {})
-        names = class_names(task, scores, len(counts))
+        cells = np.asarray(counts)
+        names = class_names(task, scores, len(cells))
         synthetic = ", synthetic" if self.store.header.corpus.synthetic else ""
-        figure = draw_confusion(task, counts, names, f"{part} clips{synthetic}, {record.identity.folder}")
+        figure = draw_confusion(task, cells, names, f"{part} clips{synthetic}, {record.identity.folder}")
         self.store.client.log_figure(run_id, figure, f"confusion_{task}_{part}.png")

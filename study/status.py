@@ -1,0 +1,239 @@
+"""Where a study stands: `python -m study.status [NAME]`. Reads only; without a name it lists the studies below runs/."""
+
+import argparse
+import json
+import os
+import socket
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sermtl.errors import StudyError, run_command
+from study.header import StudyHeader, header_path, read_header
+from study.ledger import record_folders
+from study.mlflow_connection import mask_secrets
+from study.progress import Progress, duration
+from study.record import TrialRecord, read_records
+from study.view import STYLES, score
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a study is. `wanted`: phase → runs per arm; `holder`: who runs it now, None when nobody does."""
+
+    folder: Path
+    header: StudyHeader
+    wanted: dict[str, dict[str, int]]
+    holder: str | None
+
+    @property
+    def total(self) -> int:
+        return sum(sum(arms.values()) for arms in self.wanted.values())
+
+    def state(self, ended: int) -> str:
+        if self.holder:
+            return f"running ({self.holder})"
+        return "finished" if ended >= self.total and report_path(self.folder).exists() else "stopped"
+
+
+def find_study(name: str, runs: Path) -> Path:
+    """The folder of a study given by name or by path. Raises StudyError listing what there is."""
+    for folder in (runs / name, Path(name)):
+        if header_path(folder).is_file():
+            return folder
+    known = ", ".join(folder.name for folder in studies(runs)) or "none"
+    raise StudyError(f"{name!r} is neither a study below {runs} nor a study's folder; studies there: {known}")
+
+
+def studies(runs: Path) -> list[Path]:
+    return sorted(path.parent for path in runs.glob("*/study.json")) if runs.is_dir() else []
+
+
+def report_path(folder: Path) -> Path:
+    return folder / "report" / "index.html"
+
+
+def read_standing(folder: Path) -> Standing:
+    """Raises StudyError when the folder is not a study's."""
+    header = read_header(folder)
+    return Standing(folder, header, wanted_runs(header), lock_holder(folder))
+
+
+def wanted_runs(header: StudyHeader) -> dict[str, dict[str, int]]:
+    """phase → arm → runs: the search's trials, and a confirm run per seed, search and draw of the split."""
+    budget = header.budget
+    searches = int(budget.get("searches", 1))
+    searched = (
+        [f"{question.name}.{way}" for question in header.questions for way in ("mtl", "control")] if budget.get("trials") else []
+    )
+    draws = 1 if budget.get("nested", True) else len(header.splits)
+    return {
+        "search": {arm: int(budget["trials"]) * searches for arm in searched},
+        "confirm": {arm: int(budget["seeds"]) * searches * draws for arm in header.confirm},
+    }
+
+
+def lock_holder(folder: Path) -> str | None:
+    """Who holds the study's lock, as far as can be told without touching it: a process here must be alive."""
+    path = folder / "lock"
+    try:
+        lock = json.loads(path.read_text(encoding="utf-8"))
+        pid, host = int(lock["pid"]), str(lock["host"])
+        if host == socket.gethostname() and not _lives(pid, path.stat().st_mtime):
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return f"process {pid} on {host}"
+
+
+def _lives(pid: int, locked_at: float) -> bool:
+    """Whether the process that took the lock still lives, and is not a later one of the same number."""
+    try:
+        return psutil.Process(pid).create_time() <= locked_at + 1
+    except psutil.Error:
+        return False
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    folder: str
+    epoch: int
+    value: float | None
+
+
+def running_trials(folder: Path) -> list[RunningTrial]:
+    """Trials that Optuna's database has as running, with the last value reported; [] where it is not a readable file."""
+    path = folder / "optuna.db"
+    query = (
+        "SELECT a.value_json, v.step, v.intermediate_value FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
+        "LEFT JOIN trial_intermediate_values v ON v.trial_id = t.trial_id AND v.step = "
+        "(SELECT MAX(step) FROM trial_intermediate_values WHERE trial_id = t.trial_id) "
+        "WHERE t.state = 'RUNNING' AND a.key = 'identity' ORDER BY t.trial_id"
+    )
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            return [RunningTrial(_label(text), step or 0, value) for text, step, value in database.execute(query)]
+    except (sqlite3.Error, ValueError, TypeError):
+        return []
+
+
+def _label(text: str) -> str:
+    from study.record import Identity
+
+    return Identity(**json.loads(text)).folder
+
+
+# ---- what is printed ---------------------------------------------------------------------------------------------------
+
+
+def show_study(standing: Standing, console: Console) -> None:
+    """Everything about one study."""
+    folder = standing.folder
+    records = read_records(folder)
+    for key, value in _facts(standing, records):
+        console.print(Text.assemble((f"{key:<11}", "dim"), value), soft_wrap=True)
+    for phase, wanted in standing.wanted.items():
+        progress = Progress(phase, wanted, [r for r in records if r.identity.phase == phase])
+        if any(wanted.values()) or any(arm.ended for arm in progress.arms.values()):
+            console.print()
+            console.print(_phase_table(progress))
+    if standing.holder:
+        for trial in running_trials(folder):
+            console.print(Text(f"running    {trial.folder}: epoch {trial.epoch}, value {score(trial.value)}"), soft_wrap=True)
+    for failed in [record for record in records if record.state == "FAILED"][-3:]:
+        console.print(Text(f"failed     {failed.identity.folder}: {failed.reason}", style=STYLES["FAILED"]), soft_wrap=True)
+
+
+def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
+    folder, header, corpus = standing.folder, standing.header, standing.header.corpus
+    ended = len(records)
+    yield "study", f"{header.name}: space {header.space_name}, size {header.size}, begun {header.created}"
+    yield "corpus", f"{corpus.name}{' (SYNTHETIC)' if corpus.synthetic else ''}: {corpus.clips:,} clips, {corpus.speakers} speakers"
+    yield "state", f"{standing.state(ended)}; {ended} of {standing.total} runs done, {max(standing.total - ended, 0)} left"
+    spent = {phase: sum(r.device_s for r in records if r.identity.phase == phase) for phase in ("search", "confirm")}
+    yield (
+        "spent",
+        f"{duration(sum(spent.values()))} of device time: search {duration(spent['search'])}, confirm {duration(spent['confirm'])}",
+    )
+    yield (
+        "test part",
+        "opened; the search is closed" if (folder / "opened.json").exists() else "sealed until the winners are confirmed",
+    )
+    yield "report", str(report_path(folder)) if report_path(folder).exists() else "not written yet"
+    if not standing.holder:
+        yield "go on", mask_secrets(header.command)
+
+
+def _phase_table(progress: Progress) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(progress.name, no_wrap=True)
+    searched = progress.name == "search"  # a confirm run's dev score chooses nothing
+    for name in ("done", "pruned", "failed", "left", "device time", *(["best on dev"] if searched else [])):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, arm in progress.arms.items():
+        counts = (arm.counts["PRUNED"], arm.counts["FAILED"], arm.left)
+        best = [score(arm.best)] if searched else []
+        table.add_row(name, f"{arm.ended}/{arm.total}", *map(str, counts), duration(arm.seconds), *best)
+    return table
+
+
+def show_all(runs: Path, console: Console) -> None:
+    """One line per study."""
+    found = studies(runs)
+    if not found:
+        console.print(Text(f"no studies below {runs}; begin one with `python -m study.run --space mtl`"), soft_wrap=True)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("study", "state", "runs", "last record", "report"):
+        table.add_column(name, overflow="fold", justify="right" if name == "runs" else "left")
+    for folder in found:
+        table.add_row(*_line(folder))
+    console.print(table)
+
+
+def _line(folder: Path) -> list[str]:
+    try:
+        standing = read_standing(folder)
+    except StudyError as error:
+        return [folder.name, str(error), "", "", ""]
+    ended = len(record_folders(folder))
+    report = report_path(folder)
+    return [
+        folder.name,
+        standing.state(ended),
+        f"{ended}/{standing.total}",
+        _last_change(folder),
+        str(report) if report.exists() else "-",
+    ]
+
+
+def _last_change(folder: Path) -> str:
+    times = [entry.stat().st_mtime for entry in (folder / "records").rglob("*.json")]
+    return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%d %H:%M UTC") if times else "-"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m study.status", description="Where a study stands; without NAME, all studies.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a study's name or folder")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
+    args = parser.parse_args(argv)
+    width = None if sys.stdout.isatty() else max(160, int(os.environ.get("COLUMNS", 0)))
+    console = Console(highlight=False, width=width)
+    if args.name is None:
+        show_all(args.runs, console)
+    else:
+        show_study(read_standing(find_study(args.name, args.runs)), console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
