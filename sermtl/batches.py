@@ -112,8 +112,14 @@ class _Kept:
 
     def take(self, indices: Tensor, compute: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         if self._spectrograms is None:
-            parts = [compute(part, None) for part in self._indices.split(256)]
+            parts = [compute(part, None) for part in torch.split(self._indices, 256)]
             self._spectrograms = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
         spectrograms, frames = self._spectrograms
         rows = self._row[indices].to(spectrograms.device)
         return spectrograms.index_select(0, rows), frames.index_select(0, rows)
+
+
+def split_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Clips in batches of `size`, the last one smaller; a last one of a single clip, which batch norm cannot take, is left out."""
+    batches = torch.split(order, size)
+    return batches[:-1] if len(batches[-1]) == 1 else batches

@@ -176,4 +176,5 @@ def _band(lengths: Tensor, share: float, generator: torch.Generator, size: int) 
     width = width * share * lengths
     start = place * (lengths - width)
     position = torch.arange(size, device=lengths.device)
-    return (position >= start[:, None].round()) & (position < (start + width)[:, None].round())
+    inside: Tensor = (position >= start[:, None].round()) & (position < (start + width)[:, None].round())
+    return inside

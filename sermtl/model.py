@@ -6,6 +6,7 @@ axis too short for Table 1's strides takes stride 1 in as many layers, from conv
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ class Block(nn.Module):
     def __init__(self, inputs: int, layer: Layer, pool: Layer | None) -> None:
         super().__init__()
         self.layer, self.pool_layer = layer, pool
-        self.conv = nn.utils.skip_init(nn.Conv2d, inputs, layer.filters, layer.kernel, layer.stride, layer.padding)
+        self.conv = nn.Conv2d(inputs, layer.filters, layer.kernel, layer.stride, layer.padding, device="meta")
         self.norm = nn.BatchNorm2d(layer.filters)
         self.pool = nn.MaxPool2d(pool.kernel, pool.stride, pool.padding) if pool else nn.Identity()
 
@@ -154,17 +155,20 @@ class VGGVox(nn.Module):
                 trunk[layer.name] = Block(inputs, layer, None if following.filters else following)
                 inputs = layer.filters
         self.trunk = trunk
-        self.heads = nn.ModuleDict({task: nn.utils.skip_init(nn.Linear, inputs, count) for task, count in classes.items()})
+        self.heads = nn.ModuleDict({task: nn.Linear(inputs, count, device="meta") for task, count in classes.items()})
         self.embedding_size = inputs
         self._initialise()
 
     def _initialise(self) -> None:
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                generator = part_generator(self.config.seed, name)
-                gain = "relu" if isinstance(module, nn.Conv2d) else "linear"
-                nn.init.kaiming_normal_(module.weight, nonlinearity=gain, generator=generator)  # He 2015
-                nn.init.zeros_(module.bias)
+                module.to_empty(device="cpu")  # made on the meta device: torch's own random numbers are left alone
+                gain = 2.0 if isinstance(module, nn.Conv2d) else 1.0  # a rectifier follows, or none (He 2015)
+                std = math.sqrt(gain / module.weight[0].numel())
+                with torch.no_grad():
+                    module.weight.normal_(0, std, generator=part_generator(self.config.seed, name))
+                    assert module.bias is not None
+                    module.bias.zero_()
 
     def embed(self, spectrograms: Tensor, frames: Tensor | None = None) -> Tensor:
         """Spectrograms (B, 1, bins, frames) -> embeddings (B, 1024 x width), fc7's rectified output.
@@ -196,6 +200,14 @@ def mean_over_time(x: Tensor, frames: Tensor | None) -> Tensor:
     if frames is None:
         return x.mean(3, keepdim=True)
     return x.sum(3, keepdim=True) / frames.clamp(min=1)[:, None, None, None]
+
+
+def dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Zero each element with that probability and scale the others up, from a generator of our own."""
+    if probability == 0:
+        return x
+    keep = torch.empty_like(x, dtype=torch.float32).bernoulli_(1 - probability, generator=generator)
+    return x * (keep / (1 - probability)).to(x.dtype)
 
 
 def part_generator(seed: int, part: str, device: torch.device | str = "cpu") -> torch.Generator:

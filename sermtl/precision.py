@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from sermtl.config import RunConfig
+from sermtl.errors import ConfigError
 
 SMALLEST_WIDTH = 0.5  # on a CPU; narrower networks lose more in conversions than they gain (docs/performance.md)
 
@@ -33,3 +34,12 @@ def cpu_multiplies_bf16() -> bool:
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[None]:
     """bfloat16 for what gains from it, float32 for the rest."""
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def pick_device(wanted: str) -> str:
+    """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. Raises ConfigError for a GPU that is not there."""
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {wanted!r}: torch finds no CUDA GPU here; use 'cpu' or 'auto'")
+    return wanted

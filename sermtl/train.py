@@ -17,22 +17,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sermtl.batches import Batches
+from sermtl.batches import Batches, split_batches
+from sermtl.checkpoint import check_same, read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus, Split
 from sermtl.errors import CheckpointError, DivergedError, SplitError
 from sermtl.evaluate import Outputs, Pairs, Scores, evaluate, make_pairs
 from sermtl.features import spec_augment
-from sermtl.files import whole_file
-from sermtl.model import VGGVox, part_generator
+from sermtl.model import VGGVox, dropout, part_generator
+from sermtl.optimizer import learning_rate, make_optimizer
 from sermtl.placebo import training_labels
 from sermtl.precision import autocast, multiplies_bf16
-from sermtl.schedule import learning_rate
 from sermtl.splits import make_split
 from sermtl.tasks import Task, make_tasks
-from sermtl.weighting import Weighting
+from sermtl.weighting import Weighting, task_loss
 
-FORMAT = 1  # of checkpoint and model files
 EVALUATION_BATCH = 128  # clips
 GENERATORS = ("order", "crops", "masks")  # CPU generators; dropout's lives on the device
 
@@ -110,9 +109,9 @@ class Run:
         self.config, self.corpus, self.split, self.device = config, corpus, split, device
         self.tasks: tuple[Task, ...] = make_tasks(config.tasks, corpus)
         self.classes = {task.name: len(task.classes) for task in self.tasks}
-        self.network = VGGVox(config, self.classes).to(device, memory_format=torch.channels_last)
+        self.network = VGGVox(config, self.classes).to(device)
         self.weighting = Weighting(config, self.classes, device)
-        self.optimizer = make_optimizer(config, self.network, self.weighting)
+        self.optimizer = make_optimizer(config, list(self.network.parameters()), self.weighting.parameters)
         self.bf16 = multiplies_bf16(config, device)
         self.epoch, self.history = 0, list[dict[str, float]]()
         self._generators = {name: part_generator(config.seed, name) for name in GENERATORS}
@@ -219,6 +218,16 @@ class Run:
         weights = self.weighting.weights
         return EpochResult(self.epoch, scores.values, losses, weights, row["learning_rate"], *seconds, scores.confusion, self)
 
+    def threshold(self) -> float | None:
+        """The verification threshold for clips of other speakers: chosen on dev pairs, or on training pairs where there is no dev.
+
+        None where those clips make no pairs.
+        """
+        indices = self._dev if len(self._dev) else self._train
+        pairs = make_pairs(self.corpus, indices, self.config.split_seed)
+        scores = evaluate(self.predict(indices), (), True, pairs=pairs)
+        return scores.values.get("speaker_threshold")
+
     def predict(self, indices: NDArray[np.int64]) -> Outputs:
         """Logits and embeddings of any clips of the corpus, each cut at its centre."""
         return self._outputs(indices, Batches(self.corpus, self.config, self.device, random=False))
@@ -228,7 +237,7 @@ class Run:
         self.network.eval()
         logits: dict[str, list[Tensor]] = {task: [] for task in self.classes}
         embeddings = []
-        for part in torch.from_numpy(np.asarray(indices, dtype=np.int64)).split(EVALUATION_BATCH):
+        for part in torch.split(torch.from_numpy(np.asarray(indices, dtype=np.int64)), EVALUATION_BATCH):
             with autocast(self.device, self.bf16):
                 by_task, embedding = self.network(*batches(part))
             embeddings.append(embedding.float())
@@ -260,7 +269,6 @@ class Run:
     def _model(self) -> dict[str, Any]:
         corpus = {"name": self.corpus.name, "checksum": self.corpus.checksum, "synthetic": self.corpus.synthetic}
         return {
-            "format": FORMAT,
             "config": json.dumps(self.config.model_dump()),
             "classes": {task.name: list(task.classes) for task in self.tasks},
             "corpus": corpus,
@@ -270,55 +278,21 @@ class Run:
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint. Raises CheckpointError when it is missing, damaged, or another run's."""
-        state = read_weights(path, self.device)
+        state = read_weights(path)
         if "optimizer" not in state:
             raise CheckpointError(f"{path}: holds a model only; a run goes on from a checkpoint that Run.save wrote")
         here = {"config": json.dumps(self.config.model_dump()), "corpus": self.corpus.checksum, "split": self.split.id}
         there = {"config": state["config"], "corpus": state["corpus"]["checksum"], "split": state["split"]}
-        for name, value in here.items():
-            if there[name] != value:
-                raise CheckpointError(
-                    f"{path}: is of a run with another {name}{_difference(there[name], value)}; start anew without it"
-                )
+        check_same(path, there, here)
         try:
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.weighting.load_state_dict(state["weighting"])
             for name, generator in self._generators.items():
-                generator.set_state(state["generators"][name].cpu())
+                generator.set_state(state["generators"][name])
             self.epoch, self.history = int(state["epoch"]), list(state["history"])
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path}: does not fit this run ({error}); start anew without it") from None
-
-
-def make_optimizer(config: RunConfig, network: nn.Module, weighting: Weighting) -> torch.optim.Optimizer:
-    """SGD with momentum [the paper] or AdamW, over the network and what the weighting learns (which does not decay)."""
-    groups = [{"params": list(network.parameters()), "weight_decay": config.weight_decay}]
-    if weighting.parameters:
-        groups.append({"params": weighting.parameters, "weight_decay": 0.0})
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
-
-
-def task_loss(logits: Tensor, labels: Tensor, count: Tensor, smoothing: float) -> Tensor:
-    """Mean cross entropy over the `count` labelled clips, nats; 0 where none is. logits (B, C), labels (B,), -1 without one."""
-    total = nn.functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
-    return total / count.clamp(min=1)
-
-
-def dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Zero each element with that probability and scale the others up, from a generator of our own."""
-    if probability == 0:
-        return x
-    keep = torch.empty_like(x, dtype=torch.float32).bernoulli_(1 - probability, generator=generator)
-    return x * (keep / (1 - probability)).to(x.dtype)
-
-
-def split_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
-    """Clips in batches of `size`, the last one smaller; a last one of a single clip, which batch norm cannot take, is left out."""
-    batches = order.split(size)
-    return batches[:-1] if len(batches[-1]) == 1 else batches
 
 
 def check_finite(losses: dict[str, float], epoch: int, rate: float) -> None:
@@ -326,30 +300,3 @@ def check_finite(losses: dict[str, float], epoch: int, rate: float) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise DivergedError(f"the {name} loss is {value} in epoch {epoch} at learning rate {rate:.3g}; lower learning_rate")
-
-
-def write_weights(path: Path, values: dict[str, Any]) -> None:
-    with whole_file(path) as temporary:
-        torch.save(values, temporary)
-
-
-def read_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """A checkpoint or model file, without unpickling code. Raises CheckpointError when it is neither."""
-    try:
-        values = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint or model file") from None
-    except Exception as error:  # damaged bytes make torch.load raise many things
-        raise CheckpointError(f"{path}: not a checkpoint or model file, or damaged ({type(error).__name__})") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not a checkpoint or model file of this version (format {FORMAT})")
-    return values
-
-
-def _difference(there: str, here: str) -> str:
-    """Which knob differs, for two configurations as JSON."""
-    if not there.startswith("{"):
-        return f" ({there[:12]}, not {here[:12]})"
-    old, new = json.loads(there), json.loads(here)
-    knob = next(name for name in {**old, **new} if old.get(name) != new.get(name))
-    return f" ({knob} = {old.get(knob)!r}, not {new.get(knob)!r})"

@@ -25,6 +25,12 @@ from sermtl.model import part_generator
 DWA_TEMPERATURE = 2.0
 
 
+def task_loss(logits: Tensor, labels: Tensor, count: Tensor, smoothing: float) -> Tensor:
+    """Mean cross entropy over the `count` labelled clips, nats; 0 where none is. logits (B, C), labels (B,), -1 without one."""
+    total = nn.functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
+    return total / count.clamp(min=1)
+
+
 class Weighting:
     """How one run's task losses become one loss, and what that needs to remember.
 
@@ -78,7 +84,7 @@ class Weighting:
         if self.method == "pcgrad" and len(terms) > 1:
             self._project(terms, shared)
         else:
-            total.backward()
+            torch.autograd.backward(total)
         return total.detach()
 
     def _term(self, task: str, loss: Tensor) -> Tensor:
@@ -99,7 +105,7 @@ class Weighting:
         for number, term in enumerate(terms.values()):
             for parameter in shared:
                 parameter.grad = None
-            term.backward(retain_graph=number + 1 < len(terms))  # the heads' own gradients stay
+            torch.autograd.backward(term, retain_graph=number + 1 < len(terms))  # the heads' own gradients stay
             gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in shared])
         projected = [[g.clone() for g in gradient] for gradient in gradients]
         for i, mine in enumerate(projected):

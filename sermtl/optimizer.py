@@ -1,6 +1,9 @@
-"""The learning rate of every step, a pure function of the step: nothing to save, nothing to restore."""
+"""The optimizer, and the learning rate of every step: a pure function of the step, with nothing to save or restore."""
 
 import math
+
+import torch
+from torch import nn
 
 from sermtl.config import RunConfig
 
@@ -30,3 +33,13 @@ def learning_rate(config: RunConfig, step: int, steps_per_epoch: int) -> float:
 
 def _cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def make_optimizer(config: RunConfig, network: list[nn.Parameter], extra: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """SGD with momentum [the paper] or AdamW, over the network's parameters and what the weighting learns (`extra`: no decay)."""
+    groups = [{"params": network, "weight_decay": config.weight_decay}]
+    if extra:
+        groups.append({"params": extra, "weight_decay": 0.0})
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)

@@ -1,0 +1,85 @@
+"""`python -m sermtl train`: one configuration, alone, without a study."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from sermtl.config import read_config, write_config
+from sermtl.corpus import Corpus
+from sermtl.errors import CheckpointError
+from sermtl.evaluate import evaluate, make_pairs
+from sermtl.files import write_text
+from sermtl.precision import pick_device
+from sermtl.splits import make_split
+from sermtl.train import EpochResult, Run, epochs
+
+CHECKPOINT_S = 30.0  # a checkpoint is due after an epoch or this long, whichever is longer
+SHOWN_SCORES = ("emotion_accuracy", "emotion_uar", "speaker_accuracy", "speaker_eer", "speaker_top1")
+
+
+def main(argv: list[str]) -> int:
+    """The train command. Raises UserError, or DivergedError when the run diverges."""
+    options = _parser().parse_args(argv)
+    config, corpus = read_config(options.config), Corpus.open(options.corpus)
+    checkpoint, device = options.out / "checkpoint.pt", pick_device(options.device)
+    if checkpoint.exists() and not options.resume:
+        raise CheckpointError(f"{options.out}: holds a run already; add --resume to go on with it, or give another --out")
+    split = make_split(corpus, config)
+    parts = ", ".join(f"{part} {facts['clips']}" for part, facts in split.describe(corpus).items())
+    synthetic = " (synthetic)" if corpus.synthetic else ""
+    print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
+    write_text(options.out / "config.toml", write_config(config))
+    resume_from = checkpoint if checkpoint.exists() else None
+    saved = time.monotonic()
+    for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
+        print(_line(result, config.epochs), flush=True)
+        if result.epoch == config.epochs or time.monotonic() - saved >= CHECKPOINT_S:
+            result.run.save(checkpoint)
+            saved = time.monotonic()
+    _finish(options.out, result, options.test)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m sermtl train", description="Train one configuration and write its model.")
+    parser.add_argument(
+        "config",
+        type=Path,
+        metavar="CONFIG.toml",
+        help="knobs of the run (sermtl/config.py lists them); an empty file is the paper's recipe",
+    )
+    parser.add_argument("--corpus", type=Path, required=True, help="corpus file of `python -m sermtl prepare`")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where model.pt, config.toml and history.json go")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda [%(default)s]")
+    parser.add_argument("--threads", type=int, help="CPU threads [all cores]")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--test", action="store_true", help="open the test part at the end and print its scores")
+    return parser
+
+
+def _line(result: EpochResult, total: int) -> str:
+    scores = "  ".join(f"{name} {result.scores[name]:.3f}" for name in SHOWN_SCORES if name in result.scores)
+    losses = "  ".join(f"{name} {value:.3f}" for name, value in result.losses.items() if name != "total")
+    seconds = result.seconds_train + result.seconds_evaluate
+    return f"epoch {result.epoch}/{total}  loss {result.losses['total']:.4f} ({losses})  dev: {scores or 'none'}  {seconds:.1f} s"
+
+
+def _finish(folder: Path, result: EpochResult, test: bool) -> None:
+    result.run.export(folder / "model.pt")
+    write_text(folder / "history.json", json.dumps(result.run.history, indent=1) + "\n")
+    print(f"wrote {folder / 'model.pt'}")
+    if test:
+        scores = test_scores(result.run)
+        write_text(folder / "test.json", json.dumps(scores, indent=1) + "\n")
+        print("test: " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items() if name in SHOWN_SCORES))
+
+
+def test_scores(run: Run) -> dict[str, float]:
+    """The run's scores on the test part, opened here; the verification threshold is chosen before, by `Run.threshold`."""
+    corpus, split, config = run.corpus, run.split, run.config
+    indices = corpus.part(split, "test", "confirm")
+    if not split.speaker_disjoint:
+        return evaluate(run.predict(indices), run.tasks, False).values
+    pairs, threshold = make_pairs(corpus, indices, config.split_seed), run.threshold()
+    return evaluate(run.predict(indices), run.tasks, True, pairs=pairs, threshold=threshold).values

@@ -1,0 +1,129 @@
+"""A trained model and an audio file -> classes with probabilities.
+
+A clip longer than the model's clip_s is cut at its centre, as in evaluation.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sermtl.audio import read_audio
+from sermtl.batches import cut
+from sermtl.checkpoint import read_weights
+from sermtl.config import SAMPLE_RATE_HZ, RunConfig, make_config
+from sermtl.errors import CheckpointError, ConfigError, CorpusError
+from sermtl.features import FrontEnd
+from sermtl.model import VGGVox
+from sermtl.precision import pick_device
+
+SHOWN_CLASSES = 6  # of a task, in the printed text
+
+
+class Predictor:
+    """A trained network that takes waveforms.
+
+    config, classes (task -> names in the order of the head's outputs), corpus (name, checksum, synthetic) are the model file's.
+    """
+
+    def __init__(
+        self, config: RunConfig, classes: dict[str, list[str]], corpus: dict[str, Any], weights: dict[str, Any], device: str
+    ):
+        self.config, self.classes, self.corpus = config, classes, corpus
+        self.device = torch.device(device)
+        self._front_end = FrontEnd(config).to(self.device)
+        self._network = VGGVox(config, {task: len(names) for task, names in classes.items()}).to(self.device)
+        self._network.load_state_dict(weights)
+        self._network.eval()
+
+    @torch.inference_mode()
+    def all_probabilities(self, waveform: NDArray[np.int16]) -> dict[str, dict[str, float]]:
+        """Task -> class -> probability of one waveform (n,) int16, 16 kHz mono, n >= 1. Tasks in the model's order."""
+        if waveform.ndim != 1 or waveform.dtype != np.int16 or len(waveform) == 0:
+            raise ValueError(f"a waveform is a non-empty (n,) int16 array, but got {waveform.dtype} {waveform.shape}")
+        size = self.config.clip_samples
+        start = max(0, (len(waveform) - size) // 2)
+        samples = torch.from_numpy(np.array(waveform[start : start + size]))
+        whole = torch.zeros(1, dtype=torch.int64), torch.tensor([len(samples)])
+        wave, valid = cut(samples, *whole, size, self.config.padding)
+        logits, _ = self._network(*self._front_end(wave.to(self.device), valid.to(self.device)))
+        return {task: dict(zip(names, logits[task][0].softmax(0).tolist(), strict=True)) for task, names in self.classes.items()}
+
+    def probabilities(self, waveform: NDArray[np.int16]) -> dict[str, float]:
+        """Class -> probability of the main task, for one waveform (n,) int16, 16 kHz mono."""
+        return self.all_probabilities(waveform)[self.config.main]
+
+    def predict_file(self, path: Path) -> dict[str, dict[str, float]]:
+        """Task -> class -> probability of one audio file: any format libsndfile reads, any rate, any channels.
+
+        Raises CorpusError naming the file when it is missing, empty, silent or not audio.
+        """
+        return self.all_probabilities(read_sound(path))
+
+
+def load_model(path: Path, device: str = "cpu") -> Predictor:
+    """The model in a file that `Run.export` or `Run.save` wrote. Raises CheckpointError when it cannot be used."""
+    values = read_weights(path)
+    try:
+        config = make_config(json.loads(values["config"]), str(path))
+        return Predictor(config, dict(values["classes"]), dict(values["corpus"]), values["network"], device)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: made by another version: {error}") from None
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a model of this version ({error})") from None
+
+
+def read_sound(path: Path) -> NDArray[np.int16]:
+    """An audio file with something in it: (n,) int16, 16 kHz mono. Raises CorpusError naming the file."""
+    try:
+        samples = read_audio(path)
+    except CorpusError as error:
+        raise CorpusError(f"{path}: {str(error).rstrip('.')}; give an audio file (WAV, FLAC, Ogg, MP3, ...)") from None
+    if len(samples) == 0:
+        raise CorpusError(f"{path}: holds no samples; give an audio file with sound in it")
+    if not samples.any():
+        raise CorpusError(f"{path}: is silent (every sample is 0); give an audio file with sound in it")
+    return samples
+
+
+def main(argv: list[str]) -> int:
+    """`python -m sermtl predict MODEL FILE...`: the first file that cannot be used ends it with an error."""
+    parser = argparse.ArgumentParser("python -m sermtl predict", description="Print the classes of audio files with probabilities.")
+    parser.add_argument("model", type=Path, help="model.pt of `sermtl train`, or a study's exported model or checkpoint")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="audio file: WAV, FLAC, Ogg, MP3, ..., any rate")
+    parser.add_argument("--json", action="store_true", help="one JSON object a file, all classes")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute [%(default)s]")
+    arguments = parser.parse_args(argv)
+    predictor = load_model(arguments.model, pick_device(arguments.device))
+    if predictor.corpus["synthetic"] and not arguments.json:
+        print(f"note: this model learned from synthetic speech ({predictor.corpus['name']})")
+    for path in arguments.files:
+        samples = read_sound(path)
+        by_task = predictor.all_probabilities(samples)
+        seconds = len(samples) / SAMPLE_RATE_HZ
+        print(as_json(path, seconds, by_task) if arguments.json else as_text(path, seconds, by_task))
+    return 0
+
+
+def ranked(by_class: dict[str, float]) -> list[str]:
+    """Classes, the most probable first."""
+    return sorted(by_class, key=lambda name: by_class[name], reverse=True)
+
+
+def as_text(path: Path, seconds: float, by_task: dict[str, dict[str, float]]) -> str:
+    """One line per task: its most probable classes, best first."""
+    lines = [f"{path} ({seconds:.2f} s)"]
+    for task, by_class in by_task.items():
+        best = ranked(by_class)[:SHOWN_CLASSES]
+        lines.append(f"  {task:<10} " + "  ".join(f"{name} {by_class[name]:.1%}" for name in best))
+    return "\n".join(lines)
+
+
+def as_json(path: Path, seconds: float, by_task: dict[str, dict[str, float]]) -> str:
+    """{file, duration_s, tasks: {task: {predicted, probabilities}}}."""
+    tasks = {task: {"predicted": ranked(by_class)[0], "probabilities": by_class} for task, by_class in by_task.items()}
+    return json.dumps({"file": str(path), "duration_s": round(seconds, 3), "tasks": tasks}, ensure_ascii=False)
