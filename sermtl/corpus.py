@@ -124,7 +124,17 @@ class Corpus:
         Raises CorpusError when the file is missing, cut off, damaged, or not a corpus file.
         """
         path = Path(path)
-        corpus = cls(path, *_read(path))
+        remedy = "make it with `python -m sermtl prepare`"
+        try:
+            corpus = cls(path, *_read(path))
+            damaged = len(corpus.offsets) != len(corpus) + 1 or corpus.offsets[-1] != len(corpus.samples) or None in corpus.clips
+        except FileNotFoundError:
+            raise CorpusError(f"{path}: no such corpus file; {remedy}") from None
+        except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            detail = str(error).split("\n")[0]
+            raise CorpusError(f"{path}: not a readable corpus file ({detail}); {remedy}") from None
+        if damaged:
+            raise CorpusError(f"{path}: damaged: its clips and samples do not fit together; {remedy}")
         if verify and (found := corpus._computed_checksum()) != corpus.checksum:
             raise CorpusError(f"{path}: its content has changed since it was written (checksum {found[:12]}); prepare it again")
         return corpus
@@ -257,24 +267,17 @@ def _digest_clip(digest: Any, name: str, labels: dict[str, str | None], samples:
 
 
 def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    remedy = "make it with `python -m sermtl prepare`"
-    try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        metadata = (reader.schema.metadata or {}).get(METADATA_KEY)
-        if metadata is None or reader.num_record_batches != 1:
-            raise CorpusError(f"{path}: an Arrow file, but not a corpus file; {remedy}")
-        about = json.loads(metadata)
-        if about["format"] > FORMAT:
-            raise CorpusError(f"{path}: written in format {about['format']}, but this version reads up to {FORMAT}; update sermtl")
-        batch = reader.get_batch(0)
-        batch.validate(full=True)
-        if batch.schema.field("samples").type != pa.large_list(pa.int16()) or not len(batch):
-            raise CorpusError(f"{path}: an Arrow file, but not a corpus file; {remedy}")
-    except FileNotFoundError:
-        raise CorpusError(f"{path}: no such corpus file; {remedy}") from None
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        detail = str(error).split("\n")[0]
-        raise CorpusError(f"{path}: not a readable corpus file ({detail}); {remedy}") from None
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    metadata = (reader.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is None or reader.num_record_batches != 1:
+        raise ValueError("another program's Arrow file")
+    about = json.loads(metadata)
+    if about["format"] > FORMAT:
+        raise CorpusError(f"{path}: written in format {about['format']}, but this version reads up to {FORMAT}; update sermtl")
+    batch = reader.get_batch(0)
+    batch.validate(full=True)
+    if batch.schema.field("samples").type != pa.large_list(pa.int16()) or not len(batch):
+        raise ValueError("no samples in it")
     return batch, about
 
 

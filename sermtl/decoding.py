@@ -42,7 +42,7 @@ def decode(path: Path) -> Sound:
 
 
 def decode_all(paths: Sequence[Path], jobs: int | None = None, decode: Callable[[Path], Sound] = decode) -> Iterator[Sound]:
-    """One Sound per path, in order. jobs: worker processes, by default one per core, fewer for few files; 1 works in this process."""
+    """One Sound per path, in order. jobs: workers, by default one per core, fewer for few files; 1 works in this process."""
     if jobs is None:
         jobs = min(len(os.sched_getaffinity(0)), 1 + len(paths) // FILES_PER_WORKER)
     if jobs == 1:

@@ -1,4 +1,4 @@
-"""`python -m sermtl inspect corpus.arrow`: what a corpus file holds, its defects, the split it would get, and sample spectrograms."""
+"""`python -m sermtl inspect corpus.arrow`: what a corpus file holds, its defects, the split it would get, spectrograms."""
 
 import argparse
 from collections import Counter
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -47,14 +48,19 @@ def main(argv: list[str]) -> int:
 # ---- tables -------------------------------------------------------------------------------------------------------
 
 
+def _table(*columns: str, title: str | None = None) -> Table:
+    return Table(*columns, title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
 def duration_table(corpus: Corpus) -> Table:
     """Shortest, median and longest clip, s, per emotion: length alone must not tell the emotion."""
-    table = Table("emotion", title="length of the clips, s", title_justify="left")
+    table = _table("emotion", title="length of the clips, s")
     for heading in ("clips", "shortest", "median", "longest", "over 4 s"):
         table.add_column(heading, justify="right")
     emotion = corpus.column("emotion") if "emotion" in corpus.columns else np.full(len(corpus), None, dtype=object)
-    classes = sorted({value for value in emotion if value is not None})
-    for name, chosen in [*((value, emotion == value) for value in classes), ("all", np.ones(len(corpus), bool))]:
+    classes = sorted({str(value) for value in emotion if value is not None})
+    rows: list[tuple[str, NDArray[np.bool_]]] = [(value, np.asarray(emotion == value)) for value in classes]
+    for name, chosen in [*rows, ("all", np.ones(len(corpus), bool))]:
         seconds = corpus.duration_s[chosen]
         cells = (f"{len(seconds):,}", *(f"{value:.2f}" for value in np.quantile(seconds, [0, 0.5, 1])), f"{(seconds > 4).sum():,}")
         table.add_row(name, *cells)
@@ -68,9 +74,9 @@ def label_tables(corpus: Corpus) -> list[Table]:
         column = _banded(corpus, name)
         values = Counter("unknown" if value is None else str(value) for value in column)
         if len(values) > MOST_CLASSES:
-            table = Table(f"{name}: {len(values):,} different values", show_edge=False)
+            table = _table(f"{name}: {len(values):,} different values")
         else:
-            table = Table("age band" if name == "age" else name)
+            table = _table("age band" if name == "age" else name)
             table.add_column("clips", justify="right")
             table.add_column("speakers", justify="right")
             for value, clips in sorted(values.items()):
@@ -81,7 +87,7 @@ def label_tables(corpus: Corpus) -> list[Table]:
 
 def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table:
     """Per part: clips, speakers, sentences, and the share of the speakers in each demographic class."""
-    table = Table("", title_justify="left")
+    table = _table("")
     for part in description:
         table.add_column(part, justify="right")
     table.add_row("clips", *(f"{part['clips']:,} ({part['share']:.1%})" for part in description.values()))
@@ -97,7 +103,7 @@ def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table
 
 def votes_table(votes: dict[str, Any]) -> Table:
     """How often human listeners, hearing the voice alone, named the emotion that was acted."""
-    table = Table("emotion", title="human listeners, voice only", title_justify="left")
+    table = _table("emotion", title="human listeners, voice only")
     for heading in ("votes", "right, %"):
         table.add_column(heading, justify="right")
     for emotion, row in [*votes["per_emotion"].items(), ("all", votes)]:
@@ -137,7 +143,7 @@ def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
         return
     description = split.describe(corpus)
     console.print(
-        f"\nsplit {split.id}, what a run would use by default" if config == RunConfig() else f"\nsplit {split.id}", markup=False
+        f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False
     )
     console.print(split_table(description, corpus))
     group = "speakers" if split.speaker_disjoint else "sentences"
@@ -166,9 +172,9 @@ def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: st
     ):
         extent = (0, picture.shape[1] * config.hop_ms / 1000, 0, config.bins * 16 / config.n_fft)
         axis.imshow(_decibels(picture), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=0)
-        axis.set(title=f"{emotion}  {corpus.clips[index]}", xlabel="time, s")
-        axis.title.set_fontsize(9)
-    axes[0].set_ylabel("frequency, kHz" if config.frequency_scale == "linear" else "mel band")
+        axis.set_title(f"{emotion}  {corpus.clips[index]}", fontsize=9)
+    figure.supxlabel("time, s", fontsize=9)
+    figure.supylabel("frequency, kHz", fontsize=9)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
@@ -202,7 +208,7 @@ def spectrograms(corpus: Corpus, indices: list[int], config: RunConfig) -> list[
 
     from sermtl.features import FrontEnd
 
-    plain = config.replace(amplitude="magnitude", normalise="none", padding="zero")
+    plain = config.replace(amplitude="magnitude", normalise="none", padding="zero", frequency_scale="linear")
     front_end = FrontEnd(plain)
     pictures = []
     for index in indices:

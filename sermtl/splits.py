@@ -196,8 +196,8 @@ def _draw_parts(groups: Groups, config: RunConfig) -> tuple[Mask, Mask]:
 
 
 def _size(total: int, fraction: float) -> int:
-    """Groups in a part: the rounded share, at least two where four more are left (verification compares speakers), at least one."""
-    least = 2 if total >= 6 else 1
+    """Groups in a part: the rounded share, at least two if three are left (verification compares speakers), else one."""
+    least = 2 if total >= 5 else 1
     return min(max(round(fraction * total), least), total - 1)
 
 
