@@ -208,7 +208,7 @@ def spectrograms(corpus: Corpus, indices: list[int], config: RunConfig) -> list[
 
     from sermtl.features import FrontEnd
 
-    plain = config.replace(amplitude="magnitude", normalise="none", padding="zero", frequency_scale="linear")
+    plain = config.replace(amplitude="magnitude", normalise="none", padding="masked", frequency_scale="linear")
     front_end = FrontEnd(plain)
     pictures = []
     for index in indices:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,7 +71,8 @@ def prepare(
     except OSError as error:
         raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place with -o") from None
     finally:
-        spool.unlink(missing_ok=True)
+        with suppress(OSError):  # not even its folder may be there
+            spool.unlink(missing_ok=True)
     return Corpus.open(output)
 
 

@@ -111,7 +111,7 @@ def _renamed(manifest: Path, rows: Rows, columns: Mapping[str, str]) -> Rows:
     for needed in NEEDED:
         if needed not in names.values():
             raise CorpusError(
-                f"{manifest}: no column {needed!r}{did_you_mean(needed, found)}; or name it: --column {needed}=COLUMN"
+                f"{manifest}: no column {needed!r}{did_you_mean(needed, found)} (or name it with --column {needed}=COLUMN)"
             )
     for column, name in names.items():
         if list(names.values()).count(name) > 1 or not name or name in RESERVED_COLUMNS:

@@ -1,0 +1,103 @@
+"""inspect: what a corpus file holds, on one screen, and the paper's Figure 3."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sermtl.config import make_config
+from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.errors import ConfigError, CorpusError
+from sermtl.inspect import choose_clips, main, spectrograms
+from tests.tiny import make_tiny
+
+
+def test_counts_balance_and_the_split(tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny_corpus.path), "--verify"]) == 0
+    printed = capsys.readouterr().out
+    for expected in (
+        "tiny, synthetic, 144 clips, 12 speakers",
+        tiny_corpus.checksum,
+        "split speaker-s0, what a run would use by default",
+    ):
+        assert expected in printed
+    words = [line.split() for line in printed.splitlines()]
+    assert ["female", "72", "6"] in words
+    assert ["clips", "84", "(58.3%)", "24", "(16.7%)", "36", "(25.0%)"] in words
+    assert ["speakers", "7", "2", "3"] in words
+    assert "test speakers: 10" in printed
+    assert "defects: none" in printed
+
+
+def test_other_splits(tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tiny_corpus.path), "--split", "sentence", "--split-seed", "3"]) == 0
+    assert "split sentence-s3" in capsys.readouterr().out
+    assert main([str(tiny_corpus.path), "--split", "tfds"]) == 0
+    assert "split 'tfds': cannot be made: the tfds split is a list of CREMA-D's 91 actors" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="test_fraction"):
+        main([str(tiny_corpus.path), "--test-fraction", "2"])
+
+
+def test_defects_and_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = Clip("a [b]", np.ones(2000, np.int16), {"speaker": "x", "emotion": None})
+    defects = [{"clip": f"c{number}", "kind": "silent", "detail": "no sound", "action": "dropped"} for number in range(12)]
+    votes = {"votes": 10, "accuracy": 0.4, "per_emotion": {"ANG": {"votes": 10, "accuracy": 0.4}}}
+    write_corpus(tmp_path / "a.arrow", [clip], name="x", source={}, defects=defects, votes=votes)
+    assert main([str(tmp_path / "a.arrow")]) == 0
+    printed = capsys.readouterr().out
+    assert "dropped: 12 x silent" in printed
+    assert "... and 2 more" in printed
+    assert "c11" not in printed
+    assert "40.0" in printed
+    assert "split 'speaker': cannot be made" in printed
+    main([str(tmp_path / "a.arrow"), "--defects"])
+    assert "c11: no sound" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_plot_of_one_spectrogram_per_emotion(tiny_corpus: Corpus, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "figures" / f"f{suffix}"
+    assert main([str(tiny_corpus.path), "--plot", str(path), "--speaker", "1003"]) == 0
+    content = path.read_bytes()
+    if suffix == ".png":
+        width, height = struct.unpack(">II", content[16:24])
+        assert width > 2 * height  # three emotions side by side
+    else:
+        assert b"ANG  1003_DFA_ANG_XX" in content or content.count(b"<image") == 3
+
+
+def test_plotted_clips_differ_in_emotion_only(tiny_corpus: Corpus) -> None:
+    chosen = choose_clips(tiny_corpus)
+    assert list(chosen) == ["ANG", "NEU", "SAD"]
+    for column in ("speaker", "sentence"):
+        assert len({tiny_corpus.column(column)[index] for index in chosen.values()}) == 1
+
+
+def test_the_spectrogram_shows_the_tone(tmp_path: Path) -> None:
+    samples = np.round(8000 * np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000)).astype(np.int16)
+    write_corpus(tmp_path / "a.arrow", [Clip("a", samples, {"speaker": "x", "emotion": "y"})], name="x", source={})
+    (picture,) = spectrograms(Corpus.open(tmp_path / "a.arrow"), [0], make_config({}))
+    assert picture.shape == (512, 98)  # 1 s: 98 whole windows of 25 ms every 10 ms
+    assert set(picture[:, 5:90].argmax(axis=0).tolist()) == {64}  # 1000 Hz of 16,000 Hz / 1024
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--plot", "a.txt"], "must end in .png"),
+        (["--plot", "a.png", "--speaker", "1"], "--speaker '1': not in this corpus"),
+    ],
+)
+def test_plot_mistakes(tiny_corpus: Corpus, options: list[str], message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        main([str(tiny_corpus.path), *options])
+
+
+def test_a_corpus_that_has_changed_is_said(tmp_path: Path) -> None:
+    path = make_tiny(tmp_path / "a.arrow", speakers=3).path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorpusError, match="content has changed"):
+        main([str(path), "--verify"])

@@ -1,0 +1,285 @@
+"""prepare: audio of any kind to one corpus file; every kind of defect is found, named, and dropped or kept."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sermtl.audio import AudioError, read_audio
+from sermtl.corpora.listing import Listing, Recording
+from sermtl.corpus import Corpus
+from sermtl.decoding import Sound, decode, decode_all
+from sermtl.defects import examine
+from sermtl.errors import CorpusError
+from sermtl.prepare import main, prepare
+
+RATE_HZ = 16_000
+
+
+def tone(seconds: float = 0.5, pitch_hz: float = 200.0, rate_hz: int = RATE_HZ) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * pitch_hz * np.arange(round(seconds * rate_hz)) / rate_hz)
+
+
+def save(path: Path, sound: np.ndarray, rate_hz: int = RATE_HZ, subtype: str = "PCM_16") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, rate_hz, subtype=subtype)
+    return path
+
+
+def kinds(corpus: Corpus) -> dict[str, tuple[str, str]]:
+    return {defect["clip"]: (defect["kind"], defect["action"]) for defect in corpus.defects}
+
+
+# ---- one file -----------------------------------------------------------------------------------------------------
+
+
+def test_16_bit_16_khz_mono_comes_out_bit_for_bit(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-32768, 32768, 4000).astype(np.int16)
+    for name in ("a.wav", "a.flac"):
+        path = save(tmp_path / name, samples)
+        np.testing.assert_array_equal(read_audio(path), samples)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000])
+def test_resampling_keeps_the_tone(tmp_path: Path, rate_hz: int) -> None:
+    samples = read_audio(save(tmp_path / "a.wav", tone(1.0, rate_hz=rate_hz), rate_hz, "FLOAT"))
+    assert abs(len(samples) - RATE_HZ) <= 1
+    middle = slice(2000, 14_000)  # away from the filter's edges
+    np.testing.assert_allclose(samples[middle] / 32768, tone(1.0)[middle], atol=0.004)
+
+
+def test_channels_are_averaged_and_loud_samples_clipped(tmp_path: Path) -> None:
+    stereo = np.stack([np.full(2000, 0.5), np.full(2000, 0.1)], axis=1)
+    assert set(read_audio(save(tmp_path / "a.wav", stereo)).tolist()) <= {9829, 9830, 9831}
+    samples = read_audio(save(tmp_path / "b.wav", np.array([2.0, -2.0] * 1000), subtype="FLOAT"))
+    assert (samples.max(), samples.min()) == (32767, -32768)
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.aiff", "a.au", "a.w64"])
+def test_what_libsndfile_reads_is_read(tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / name, tone(1.0), RATE_HZ)
+    samples = read_audio(tmp_path / name)
+    assert len(samples) == pytest.approx(RATE_HZ, rel=0.2)  # mp3 pads
+    assert np.abs(samples).max() == pytest.approx(0.3 * 32768, rel=0.2)
+
+
+def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
+    good = save(tmp_path / "good.wav", tone()).read_bytes()
+    contents = {"stub.wav": b"version https://git-lfs.github.com/spec/v1\n", "empty.wav": b"", "noise.wav": b"RIFFabcdWAVEjunk"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    save(tmp_path / "nan.wav", np.array([0.1, np.nan] * 2000), subtype="FLOAT")
+    (tmp_path / "long.wav").write_bytes(good)
+    soundfile.write(tmp_path / "long.wav", np.zeros(700 * 1000, np.int16), 1000)
+    expected = {
+        "stub.wav": ("git-lfs stub", "git lfs pull"),
+        "empty.wav": ("unreadable", "the file is empty"),
+        "noise.wav": ("unreadable", "."),
+        "nan.wav": ("unreadable", "not finite"),
+        "long.wav": ("too long", "700 s"),
+        "missing.wav": ("unreadable", "no such file"),
+    }
+    for name, (kind, detail) in expected.items():
+        with pytest.raises(AudioError, match=detail) as caught:
+            read_audio(tmp_path / name)
+        assert caught.value.kind == kind
+        assert str(tmp_path) not in str(caught.value)
+
+
+def test_silence_and_room_noise_are_not_speech() -> None:
+    random = np.random.default_rng(0)
+    noise = random.normal(0, 150, 2 * RATE_HZ)  # CREMA-D's room at about -47 dBFS
+    burst = np.where(np.arange(len(noise)) % RATE_HZ < 4000, 4, 1)
+    assert examine(np.zeros(RATE_HZ, np.int16)) == ("silent", "no sound")
+    assert (examine(random.integers(-1, 2, RATE_HZ).astype(np.int16)) or ("",))[0] == "silent"
+    assert (examine(noise.astype(np.int16)) or ("",))[0] == "silent"
+    assert examine((noise * burst).astype(np.int16)) is None  # as faint as CREMA-D's faintest speech
+    assert examine((tone(2.0) * 32768).astype(np.int16)) is None
+    assert (examine((tone(0.05) * 32768).astype(np.int16)) or ("",))[0] == "too short"
+
+
+def test_real_speech_is_not_taken_for_silence(crema_d_folder: Path, ravdess_folder: Path) -> None:
+    quietest = ravdess_folder / "Actor_20" / "03-01-02-02-02-02-20.flac"
+    for path in [*(crema_d_folder / "AudioWAV").iterdir(), quietest]:
+        assert examine(read_audio(path)) is None, path.name
+
+
+# ---- many files ---------------------------------------------------------------------------------------------------
+
+
+def crashing(path: Path) -> Sound:
+    """A decoder that dies, without a word, of one kind of file."""
+    if "bad" in path.name:
+        os._exit(11)
+    return decode(path)
+
+
+def test_parallel_equals_serial_and_keeps_the_order(tmp_path: Path) -> None:
+    paths = [save(tmp_path / f"{number}.wav", tone(0.1 + number / 1000)) for number in range(40)]
+    serial, parallel = list(decode_all(paths, jobs=1)), list(decode_all(paths, jobs=2))
+    assert [sound.digest for sound in serial] == [sound.digest for sound in parallel]
+    assert [len(sound.samples) for sound in serial if sound.samples is not None] == [1600 + 16 * number for number in range(40)]
+
+
+def test_a_file_that_crashes_the_decoder_is_a_defect(tmp_path: Path) -> None:
+    names = [f"{number}.wav" for number in range(20)]
+    names[3] = "bad3.wav"
+    sounds = list(decode_all([save(tmp_path / name, tone(0.2)) for name in names], jobs=2, decode=crashing))
+    assert [index for index, sound in enumerate(sounds) if sound.samples is None] == [3]
+    assert sounds[3].flaw == ("unreadable", "it crashed the audio decoder")
+
+
+@pytest.fixture
+def defective(tmp_path: Path) -> Path:
+    """A folder in CREMA-D's naming with one defect of each kind."""
+    folder = tmp_path / "crema"
+    for number, name in enumerate(("1001_DFA_ANG_XX", "1001_DFA_NEU_XX", "1002_DFA_ANG_XX")):
+        save(folder / f"{name}.wav", tone(pitch_hz=150 + 20 * number))
+    for name in ("1001_TIE_HAP_XX", "1001_TIE_NEU_XX"):
+        save(folder / f"{name}.wav", tone(pitch_hz=400))
+    save(folder / "1001_ABC_SAD_XX.wav", tone(pitch_hz=500))
+    save(folder / "1001_MTI_SAD_XX.wav", np.zeros(8000))
+    save(folder / "1001_TSI_SAD_XX.wav", tone(0.05))
+    save(folder / "1001_TSI_ANG_XX.wav", tone(pitch_hz=600)).write_bytes(b"RIFF....")
+    (folder / "1001_IWW_SAD_XX.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    save(folder / "practice.wav", tone())
+    (folder / "VideoDemographics.csv").write_text('"ActorID","Age","Sex","Race","Ethnicity"\n1001,51,"Male","Asian","Hispanic"\n')
+    return folder
+
+
+DROPPED_ANYHOW = {
+    "1001_TSI_ANG_XX": ("unreadable", "dropped"),
+    "1001_IWW_SAD_XX": ("git-lfs stub", "dropped"),
+    "practice.wav": ("unknown name", "dropped"),
+    "speaker 1002": ("missing demographics", "kept"),
+}
+KEPT_ON_DEMAND = {
+    "1001_TIE_HAP_XX": "conflicting labels",
+    "1001_TIE_NEU_XX": "conflicting labels",
+    "1001_ABC_SAD_XX": "unknown code",
+    "1001_MTI_SAD_XX": "silent",
+    "1001_TSI_SAD_XX": "too short",
+}
+
+
+def test_defects_are_named_and_dropped(defective: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crema-d", str(defective), "-o", str(tmp_path / "a.arrow")]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow", verify=True)
+    assert corpus.clips == ("1001_DFA_ANG_XX", "1001_DFA_NEU_XX", "1002_DFA_ANG_XX")
+    assert kinds(corpus) == {**DROPPED_ANYHOW, **{clip: (kind, "dropped") for clip, kind in KEPT_ON_DEMAND.items()}}
+    printed = capsys.readouterr().out
+    assert "dropped: 2 x conflicting labels" in printed
+    assert "1001_TIE_HAP_XX: the same audio as 1001_TIE_NEU_XX, but another emotion" in printed
+    assert "kept: 1 x missing demographics" in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.arrow", "crema"]  # no spool is left
+
+
+def test_keep_all_keeps_what_can_be_kept(defective: Path, tmp_path: Path) -> None:
+    assert main(["crema-d", str(defective), "--keep-all", "-o", str(tmp_path / "a.arrow")]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow", verify=True)
+    assert len(corpus) == 3 + len(KEPT_ON_DEMAND)
+    assert kinds(corpus) == {**DROPPED_ANYHOW, **{clip: (kind, "kept") for clip, kind in KEPT_ON_DEMAND.items()}}
+    assert corpus.column("sentence")[corpus.clips.index("1001_ABC_SAD_XX")] is None
+
+
+def test_the_same_audio_twice_with_the_same_labels_is_kept_once(tmp_path: Path) -> None:
+    for repetition in ("01", "02"):
+        save(tmp_path / "r" / "Actor_07" / f"03-01-03-01-02-{repetition}-07.wav", tone())
+    assert main(["ravdess", str(tmp_path / "r"), "-o", str(tmp_path / "a.arrow")]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow")
+    assert corpus.clips == ("03-01-03-01-02-01-07",)
+    assert kinds(corpus) == {"03-01-03-01-02-02-07": ("repeated", "dropped")}
+
+
+def test_nothing_left_says_what_is_wrong(tmp_path: Path) -> None:
+    for actor in (1001, 1002):
+        (tmp_path / f"{actor}_DFA_ANG_XX.wav").write_text("version https://git-lfs.github.com/spec/v1\n")
+    output = tmp_path / "out" / "a.arrow"
+    with pytest.raises(CorpusError, match=r"none of the 2 audio files can be used; 2 x git-lfs stub, .*git lfs pull"):
+        main(["crema-d", str(tmp_path), "-o", str(output)])
+    assert not output.exists()
+    (tmp_path / "silent").mkdir()
+    save(tmp_path / "silent" / "1001_DFA_ANG_XX.wav", np.zeros(8000))
+    with pytest.raises(CorpusError, match=r"silent, .*--keep-all"):
+        main(["crema-d", str(tmp_path / "silent"), "-o", str(output)])
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.wav", tone())
+    listing = Listing("x", [Recording(path, "a", {"speaker": "1", "emotion": "ANG"})])
+    with pytest.raises(CorpusError, match="cannot be written"):
+        prepare(listing, path / "a.arrow", source={})
+
+
+def test_the_same_source_gives_the_same_bytes(defective: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "a.arrow", tmp_path / "b.arrow"]
+    for file, jobs in zip(files, ("1", "2"), strict=True):
+        main(["crema-d", str(defective), "--jobs", jobs, "-o", str(file)])
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_manifest_command(tmp_path: Path) -> None:
+    save(tmp_path / "d" / "one.flac", tone(rate_hz=44_100), 44_100)
+    save(tmp_path / "d" / "two.wav", tone(pitch_hz=300))
+    (tmp_path / "list.csv").write_text("file,speaker,emotion,accent\none.flac,a,joy,north\ntwo.wav,b,fear,south\n")
+    options = ["--root", str(tmp_path / "d"), "--column", "path=file", "--emotions", "joy,fear"]
+    assert main(["manifest", str(tmp_path / "list.csv"), "-o", str(tmp_path / "a.arrow"), *options]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow")
+    assert (corpus.name, corpus.clips) == ("list", ("one", "two"))
+    assert corpus.column("accent").tolist() == ["north", "south"]
+    with pytest.raises(CorpusError, match="--column emotion: expected LABEL=COLUMN"):
+        main(["manifest", str(tmp_path / "list.csv"), "-o", str(tmp_path / "a.arrow"), "--column", "emotion"])
+
+
+def test_synthetic_command(tmp_path: Path) -> None:
+    assert main(["synthetic", "--speakers", "3", "--clips-per-speaker", "6", "--seed", "4", "-o", str(tmp_path / "a.arrow")]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow", verify=True)
+    assert (corpus.synthetic, len(corpus)) == (True, 18)
+    assert corpus.source["settings"]["seed"] == 4
+
+
+def test_a_few_real_ravdess_actors(ravdess_folder: Path, tmp_path: Path) -> None:
+    for actor in ("Actor_07", "Actor_08"):
+        (tmp_path / "r").mkdir(exist_ok=True)
+        (tmp_path / "r" / actor).symlink_to(ravdess_folder / actor)
+    files = sorted((tmp_path / "r" / "Actor_08").iterdir())
+    for folder in ("Actor_07", "Actor_08"):  # links below a folder are not followed by a search: name the files
+        (tmp_path / "s" / folder).mkdir(parents=True)
+        for file in (tmp_path / "r" / folder).iterdir():
+            (tmp_path / "s" / folder / file.name).symlink_to(file)
+    emotions = ["--emotions", "ANG,DIS,FEA,HAP,NEU,SAD"]
+    assert main(["ravdess", str(tmp_path / "s"), "-o", str(tmp_path / "a.arrow"), *emotions]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow", verify=True)
+    assert len(corpus) == 2 * 44 - 1
+    assert kinds(corpus) == {"03-01-03-01-02-02-07": ("repeated", "dropped")}
+    samples, _ = soundfile.read(files[0], dtype="int16")
+    np.testing.assert_array_equal(corpus.waveform(corpus.clips.index(files[0].stem)), samples)
+
+
+def test_ten_real_crema_d_clips_with_their_votes(crema_d_folder: Path, tmp_path: Path) -> None:
+    assert main(["crema-d", str(crema_d_folder), "-o", str(tmp_path / "a.arrow")]) == 0
+    corpus = Corpus.open(tmp_path / "a.arrow", verify=True)
+    assert len(corpus) == 10
+    assert not corpus.defects
+    assert corpus.votes is not None
+    assert corpus.votes["published"]["votes"] == 68_568
+    assert set(corpus.votes["clips"]) == set(corpus.clips)
+    assert corpus.votes["votes"] == sum(sum(row.values()) for row in corpus.votes["clips"].values())
+
+
+@pytest.mark.parametrize("argv", [[], ["ravdes", ".", "-o", "x"], ["ravdess", "."], ["ravdess", ".", "-o", "x", "--jobs", "0"]])
+def test_a_wrong_command_line_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    assert "usage: python -m sermtl prepare" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("source", ["crema-d", "ravdess", "emodb", "manifest", "synthetic"])
+def test_every_source_has_help(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([source, "--help"])
+    assert stopped.value.code == 0
+    assert "--output" in capsys.readouterr().out
