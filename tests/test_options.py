@@ -1,0 +1,55 @@
+"""The command line: what it is turned into, and what is refused."""
+
+import pytest
+
+from sermtl.errors import StudyError
+from study.options import parser, read_options
+
+OPTIONS = [
+    *("--address", "--corpus", "--cpus-per-trial", "--device", "--draws", "--dry-run", "--folds", "--gpus-per-trial", "--help"),
+    *("--max-device-hours", "--name", "--not-nested", "--runs", "--searches", "--seeds", "--set", "--size", "--slots", "--space"),
+    *("--split", "--split-seed", "--storage", "--tracking-uri", "--trials"),
+]
+
+
+def test_the_options_are_these_and_each_is_explained() -> None:
+    """Frozen: scripts depend on them. A change here is a change for users."""
+    actions = parser()._actions
+    assert sorted(flag for action in actions for flag in action.option_strings if flag.startswith("--")) == OPTIONS
+    assert all(action.help for action in actions)
+
+
+def test_the_synthetic_corpus_is_small_and_a_real_one_full() -> None:
+    assert read_options([]).size == "small"
+    assert read_options(["--corpus", "x.arrow"]).size == "full"
+    assert read_options(["--corpus", "x.arrow", "--size", "small"]).size == "small"
+
+
+def test_knobs_are_fixed_by_name() -> None:
+    fixed = read_options(["--set", "width=0.25", "--set", "schedule=cosine", "--split", "sentence", "--split-seed", "3"]).fixed
+    assert fixed == {"width": 0.25, "schedule": "cosine", "split": "sentence", "split_seed": 3}
+
+
+def test_draws_and_folds_become_split_knobs() -> None:
+    assert read_options([]).draws == ({},)
+    assert read_options(["--draws", "2", "--split-seed", "5"]).draws == ({"split_seed": 5}, {"split_seed": 6})
+    assert read_options(["--folds", "3"]).draws == tuple({"folds": 3, "fold": fold} for fold in range(3))
+    assert not read_options(["--folds", "3", "--not-nested"]).nested
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--trials", "0"], "--trials must be at least 1, but got 0"),
+        (["--cpus-per-trial", "-1"], "--cpus-per-trial must be at least 1"),
+        (["--gpus-per-trial", "-0.5"], "--gpus-per-trial must be 0 or more"),
+        (["--max-device-hours", "nan"], "--max-device-hours must be 0 or more"),
+        (["--set", "width"], "write it as --set width=0.25"),
+        (["--folds", "1"], "--folds must be at least 2"),
+        (["--folds", "3", "--draws", "2"], "choose one"),
+    ],
+)
+def test_a_wrong_value_is_refused(argv: list[str], said: str) -> None:
+    with pytest.raises(StudyError) as caught:
+        read_options(argv)
+    assert said in str(caught.value)
