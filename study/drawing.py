@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 
 WIDTH_IN = 5.4  # 389 pt: a phone shows it at full size, a laptop two side by side
 
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # bidirectional controls
+
 # name -> (light page, dark page); series colours are Okabe & Ito's, lightened or darkened for contrast on either page
 COLOURS = {
     "ink": ("#1d2329", "#e6e9ec"),
@@ -182,8 +184,8 @@ def clean(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text without characters that XML or a terminal would stumble over."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") else c for c in text)
+    """Text without characters that XML or a terminal would stumble over, or that turn the reading direction."""
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in TURNING else c for c in text)
 
 
 def short(text: str, longest: int = 28) -> str:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from study.answer import QuestionResult, Results
 from study.contrast import Contrast
-from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, short, slug
+from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, printable, short, slug
 from study.wording import interval, listing, points, score_words, task_words
 
 Layout = Literal["full", "plain", "compact"]  # full: with bootstrap and seeds; compact: labels beside the intervals
@@ -159,7 +159,7 @@ def in_words(contrast: Contrast | None) -> str:
 def contrast_row(label: str, c: Contrast) -> dict[str, Any]:
     """One contrast as a row of data, shares not points."""
     return {
-        "label": label,
+        "label": printable(label),
         "first": c.first,
         "second": c.second,
         "score": c.score,
@@ -217,5 +217,5 @@ def speakers_figure(question: QuestionResult, synthetic: bool) -> Drawing | None
         axes.set_xticks([])
         axes.set_xlabel("test speakers, in order; dashed: their mean")
         axes.set_ylabel("difference, points")
-    rows = [{"speaker": speaker, "difference": difference} for speaker, difference in ordered]
+    rows = [{"speaker": printable(speaker), "difference": difference} for speaker, difference in ordered]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))

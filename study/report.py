@@ -118,7 +118,7 @@ def markdown(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Text for LaTeX: special characters escaped, the minus sign in mathematics."""
+    """Text for LaTeX in ASCII: special characters escaped, signs in mathematics, any other script as '?'."""
     special = {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
@@ -127,8 +127,8 @@ def latex(text: str) -> str:
         "×": r"$\times$",
         "±": r"$\pm$",
     }
-    special |= {"–": "--", "Δ": r"$\Delta$", "<": "$<$", ">": "$>$"} | {c: f"\\{c}" for c in "&%$#_{}"}
-    return "".join(special.get(character, character) for character in printable(str(text)))
+    special |= {"–": "--", "Δ": r"$\Delta$", "·": r"$\cdot$", "<": "$<$", ">": "$>$"} | {c: f"\\{c}" for c in "&%$#_{}"}
+    return "".join(special.get(c, c if c.isascii() else "?") for c in printable(str(text)))
 
 
 def _clear(folder: Path, keep: set[str]) -> None:

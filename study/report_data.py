@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from sermtl.files import whole_file, write_text
 from study.answer import QuestionResult, Results
 from study.contrast import Contrast
-from study.drawing import Drawing
+from study.drawing import Drawing, printable
 from study.figures_contrast import contrast_row
 from study.record import TrialRecord
 
@@ -106,7 +106,7 @@ def speaker_scores(results: Results) -> pa.Table:
             "arm": pa.array([arm.arm] * len(search), pa.string()),
             "score": pa.array([arm.score] * len(search), pa.string()),
             "search": pa.array(search, pa.int64()),
-            "speaker": pa.array([arm.speakers[i] for i in speaker], pa.string()),
+            "speaker": pa.array([printable(arm.speakers[i]) for i in speaker], pa.string()),
             "split": pa.array([arm.columns[i][0] for i in run], pa.string()),
             "seed": pa.array([arm.columns[i][1] for i in run], pa.int64()),
             "look": pa.array([arm.looks[i] for i in run], pa.int64()),
@@ -141,7 +141,7 @@ def _record_columns(records: list[TrialRecord]) -> dict[str, pa.Array]:
         "seed": pa.array([r.identity.seed for r in records], pa.int64()),
         "look": pa.array([r.look for r in records], pa.int64()),
         "state": pa.array([r.state for r in records], pa.string()),
-        "reason": pa.array([r.reason for r in records], pa.string()),
+        "reason": pa.array([r.reason and printable(r.reason) for r in records], pa.string()),
         "value": pa.array([r.value for r in records], pa.float64()),
         "exempt": pa.array([r.exempt for r in records], pa.bool_()),
         "epochs": pa.array([len(r.epochs) for r in records], pa.int64()),
@@ -156,7 +156,7 @@ def _column(values: list[Any]) -> pa.Array:
     known = [value for value in values if value is not None]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
+    return pa.array([None if value is None else printable(str(value)) for value in values], pa.string())
 
 
 def spend(results: Results) -> pa.Table:

@@ -1,0 +1,103 @@
+"""Two studies side by side: only where they are comparable, and only their own numbers."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sermtl.errors import StudyError, run_command
+from study.compare import compare, main, shared_questions, study_name, why_not
+from study.header import StudyHeader, read_header, write_header
+from study.results import load_results
+from study.wording import interval, points
+from tests.fake_study import fake_study
+from tests.test_report import Page
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("compare")
+    for number, name in enumerate(("first", "second")):
+        fake_study(folder / name, seeds=3, speakers=6, trials=6, questions=("emotion",), name=name, seed=number)
+    return folder / "first", folder / "second"
+
+
+def changed(folder: Path, to: Path, **changes: object) -> Path:
+    """A copy of a study with another header."""
+    shutil.copytree(folder, to)
+    header: StudyHeader = read_header(folder)
+    write_header(to, replace(header, **changes))
+    return to
+
+
+def test_both_studies_stand_beside_each_other(studies: tuple[Path, Path], tmp_path: Path) -> None:
+    path, tables = compare(*studies, tmp_path / "page.html")
+    text = " ".join(Page(path.read_text(encoding="utf-8")).text)
+    for folder, row in zip(studies, tables[0].rows, strict=True):
+        contrast = load_results(folder).questions[0].contrast
+        assert row.cells[1] == folder.name
+        assert row.cells[2:4] == (points(contrast.estimate), interval(contrast.low, contrast.high))
+        assert points(contrast.estimate) in text
+    assert "synthetic data" in text
+    for table in tables:
+        assert {len(row.cells) for row in table.rows} == {len(table.columns)}
+
+
+def test_the_command_prints_the_tables_and_writes_beside_the_first(
+    studies: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder) for folder in studies]) == 0
+    printed = capsys.readouterr().out
+    page = studies[0].parent / "compare-first-second.html"
+    assert printed.splitlines()[-1] == str(page)
+    assert "Multi-task minus control" in printed
+    first = page.read_bytes()
+    assert main([str(folder) for folder in studies]) == 0
+    assert page.read_bytes() == first
+
+
+def test_another_corpus_is_refused_with_the_reason(studies: tuple[Path, Path], tmp_path: Path) -> None:
+    corpus = replace(read_header(studies[1]).corpus, checksum="e" * 64)
+    with pytest.raises(StudyError, match="different corpora .*ffffffffffff.*eeeeeeeeeeee"):
+        compare(studies[0], changed(studies[1], tmp_path / "other", corpus=corpus))
+
+
+def test_another_split_is_refused_with_the_reason(studies: tuple[Path, Path], tmp_path: Path) -> None:
+    split = read_header(studies[1]).splits[0]
+    other = changed(studies[1], tmp_path / "other", splits=(replace(split, id="sentence-s0"),))
+    with pytest.raises(StudyError, match="different splits"):
+        compare(studies[0], other)
+    people = changed(studies[1], tmp_path / "people", splits=(replace(split, parts={"test": {"clips": 1, "speakers": ["9"]}}),))
+    with pytest.raises(StudyError, match="other test speakers"):
+        compare(studies[0], people)
+
+
+def test_a_study_without_test_scores_is_refused(studies: tuple[Path, Path], tmp_path: Path) -> None:
+    unopened = changed(studies[1], tmp_path / "unopened")
+    (unopened / "opened.json").unlink()
+    with pytest.raises(StudyError, match="no test scores yet"):
+        compare(studies[0], unopened)
+
+
+def test_no_common_question_is_a_reason(studies: tuple[Path, Path]) -> None:
+    a, b = (load_results(folder) for folder in studies)
+    header = replace(b.questions[0].header, auxiliary=("sex",))
+    apart = (a, replace(b, questions=(replace(b.questions[0], header=header),)))
+    assert why_not((a, b)) == []
+    assert shared_questions(apart) == []
+    assert why_not(apart) == ["no question with the same main task, auxiliary tasks and score is in both"]
+
+
+def test_namesakes_are_numbered(studies: tuple[Path, Path]) -> None:
+    results = load_results(studies[0])
+    assert [study_name((results, results), place) for place in (0, 1)] == ["first (1)", "first (2)"]
+
+
+def test_a_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "study.json").write_text(json.dumps({"name": 1}))
+    assert run_command(lambda: main([str(tmp_path), str(tmp_path)])) == 2
+    assert run_command(lambda: main([str(tmp_path / "broken"), str(tmp_path)])) == 2
+    assert capsys.readouterr().err.count("\n") == 2
