@@ -4,12 +4,19 @@ import logging
 import os
 import re
 import sqlite3
+import warnings
 from contextlib import closing
 from pathlib import Path
 
 from sermtl.errors import StudyError
 
-AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}  # worth another attempt
+AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}  # may pass by itself
+SETTINGS = {
+    "DISABLE_TELEMETRY": "true",
+    "ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "HTTP_REQUEST_MAX_RETRIES": "0",
+    "HTTP_REQUEST_TIMEOUT": "10",
+}
 
 
 def quiet_mlflow() -> None:
@@ -17,10 +24,12 @@ def quiet_mlflow() -> None:
 
     The thread that writes retries by itself, so a call that cannot succeed must come back soon. What a user has set stays.
     """
-    for name, value in {"DISABLE_TELEMETRY": "true", "HTTP_REQUEST_MAX_RETRIES": "0", "HTTP_REQUEST_TIMEOUT": "10"}.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(f"MLFLOW_{name}", value)
     for name, level in (("mlflow", logging.ERROR), ("alembic", logging.ERROR), ("mlflow.store.db.utils", logging.CRITICAL)):
         logging.getLogger(name).setLevel(level)
+    # mlflow.pyfunc warns of its own type hints, and wants an example beside a signature that a test of ours holds.
+    warnings.filterwarnings("ignore", ".*(is inferred as AnyType|An input example was not provided)", UserWarning)
 
 
 def mask_secrets(text: str) -> str:
@@ -38,9 +47,15 @@ def unreachable(error: Exception) -> bool:
     return isinstance(error, OSError | sqlite3.OperationalError)  # a requests exception is an OSError
 
 
+def busy(error: Exception) -> bool:
+    """Whether the store itself says that it cannot write now: locked by another, or its disk is full."""
+    return getattr(error, "error_code", None) in AWAY - {"INTERNAL_ERROR"} or isinstance(error, sqlite3.OperationalError)
+
+
 def one_line(error: Exception) -> str:
     """An error's first line, short and without secrets."""
-    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
+    line = next(iter(text.splitlines()), "") or type(error).__name__
     return mask_secrets(line)[:200]
 
 

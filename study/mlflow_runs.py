@@ -58,6 +58,14 @@ class MlflowRuns:
             f"MLflow holds deleted experiments called {self.header.name!r}; remove them with `mlflow gc`, or use another --name"
         )
 
+    def answers(self) -> bool:
+        """Whether the store answers at all: tells one run's trouble from an outage."""
+        try:
+            self.client.get_experiment(self.experiment)
+        except Exception as error:
+            return not unreachable(error)
+        return True
+
     def search(self, where: str) -> list[Any]:
         """All runs of the experiment that match an MLflow filter."""
         runs: list[Any] = []

@@ -13,28 +13,26 @@ The answer has one row per recording: the main task's class under the task's nam
 
 import base64
 import binascii
-import io
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 from numpy.typing import NDArray
-
-SAMPLE_RATE_HZ = 16_000
 
 
 class ServedModel(PythonModel):
     """Audio in, class probabilities of the main task out."""
 
     def load_context(self, context: Any) -> None:
-        from pathlib import Path
-
         from sermtl.predict import load_model
 
         self.predictor = load_model(Path(context.artifacts["model"]), "cpu")
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    def predict(self, context: Any, model_input: pandas.DataFrame, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
         """A table of `audio` or `samples` → one dict of class and probabilities a row. Raises ValueError naming a bad row."""
         answers: list[dict[str, Any]] = []
         for number, row in enumerate(model_input.to_dict("records")):
@@ -58,18 +56,18 @@ def _waveform(number: int, row: dict[str, Any]) -> NDArray[np.int16]:
 
 
 def decode(number: int, text: str) -> NDArray[np.int16]:
-    """Base64 of an audio file → 16 kHz mono int16: (samples,)."""
-    import soundfile
+    """Base64 of an audio file → 16 kHz mono int16: (samples,), read as `sermtl predict` reads files."""
+    from sermtl.errors import CorpusError
+    from sermtl.predict import read_sound
 
-    try:
-        data = base64.b64decode(text, validate=True)
-        values, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (binascii.Error, soundfile.LibsndfileError) as error:
-        raise ValueError(f"row {number}: `audio` is not the base64 text of an audio file ({error})") from None
-    from scipy.signal import resample_poly
-
-    mono = resample_poly(values.mean(axis=1), SAMPLE_RATE_HZ, rate_hz) if rate_hz != SAMPLE_RATE_HZ else values.mean(axis=1)
-    return np.round(np.clip(mono, -1, 1) * 32767).astype(np.int16)
+    with tempfile.NamedTemporaryFile(suffix=".audio") as file:
+        try:
+            file.write(base64.b64decode(text, validate=True))
+            file.flush()
+            return read_sound(Path(file.name))
+        except (binascii.Error, CorpusError) as error:
+            reason = str(error).removeprefix(f"{file.name}: ")
+            raise ValueError(f"row {number}: `audio` is not the base64 text of an audio file ({reason})") from None
 
 
 set_model(ServedModel())

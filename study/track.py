@@ -18,7 +18,7 @@ from typing import Any
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
 from study.header import StudyHeader
-from study.mlflow_connection import default_uri, mask_secrets, one_line, quiet_mlflow, unreachable
+from study.mlflow_connection import busy, default_uri, mask_secrets, one_line, quiet_mlflow, unreachable
 from study.mlflow_runs import flat_params
 from study.record import Identity, TrialRecord
 from study.track_notes import Confusion, Note, NoteWriter
@@ -184,7 +184,7 @@ class Tracker:
         try:
             act()
         except Exception as error:
-            if unreachable(error):
+            if unreachable(error) and (busy(error) or not writer.store.answers()):
                 raise
             self._refuse_one(what, error)
         return True

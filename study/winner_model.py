@@ -40,8 +40,9 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     _link(client, run_id, model.model_id, len(record.epochs))
     tags = data_tags(store.header) | {"identity": record.identity.label, "arm": arm}
     about = f"Dev score {record.value:.4f}; test clips were not seen." if record.value is not None else ""
+    # The source is the model's place and not models:/ID, which MLflow would look up in its global store, not in ours.
     made = client.create_model_version(
-        name, f"models:/{model.model_id}", run_id=run_id, tags=tags, description=about, model_id=model.model_id
+        name, model.artifact_location, run_id=run_id, tags=tags, description=about, model_id=model.model_id
     )
     search = record.identity.search
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)

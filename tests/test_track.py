@@ -20,7 +20,7 @@ from tests.tracked import CONFIG, history, identity, keep, make_record, make_tem
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_template(tmp_path_factory.mktemp("template"))
+    return make_template(tmp_path_factory)
 
 
 @pytest.fixture
@@ -252,6 +252,7 @@ def test_an_outage_costs_nothing(folder: Path, header: StudyHeader, said: list[s
     """The database is locked for a while: what was told meanwhile arrives, once."""
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 
     away = threading.Event()
     real = MlflowClient.log_batch
@@ -259,7 +260,7 @@ def test_an_outage_costs_nothing(folder: Path, header: StudyHeader, said: list[s
     def log_batch(self: Any, *arguments: Any, **named: Any) -> None:
         real(self, *arguments, **named)  # the write arrives, its answer does not
         if away.is_set():
-            raise MlflowException("database is locked", error_code=1)
+            raise MlflowException("database is locked", error_code=TEMPORARILY_UNAVAILABLE)
 
     monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
     tracker = Tracker(folder, header, say=said.append)

@@ -4,12 +4,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sermtl.config import RunConfig
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, write_header
 from study.mlflow_connection import default_uri, quiet_mlflow
 from study.record import Identity, State, TrialRecord, write_record
 
 CONFIG = RunConfig(epochs=3)
+TEMPLATE: list[Path] = []
 
 
 def make_header(name: str = "demo", **changes: Any) -> StudyHeader:
@@ -84,13 +87,16 @@ def keep(folder: Path, record: TrialRecord) -> TrialRecord:
     return record
 
 
-def make_template(folder: Path) -> Path:
-    """MLflow's own database without any experiment of ours; its first migration takes a second."""
-    quiet_mlflow()
-    from mlflow import MlflowClient
+def make_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's own database without any experiment of ours, made once: its first migration takes a second."""
+    if not TEMPLATE:
+        quiet_mlflow()
+        from mlflow import MlflowClient
 
-    MlflowClient(default_uri(folder)).search_experiments()
-    return folder / "mlflow.db"
+        folder = tmp_path_factory.mktemp("template")
+        MlflowClient(default_uri(folder)).search_experiments()
+        TEMPLATE.append(folder / "mlflow.db")
+    return TEMPLATE[0]
 
 
 def mlflow_runs(folder: Path, uri: str | None = None) -> dict[str, Any]:
