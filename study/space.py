@@ -197,8 +197,13 @@ def read_space(
 def check_tasks(space: Space, corpus: HasColumns) -> None:
     """Every task of every question has labels in the corpus. Raises SpaceError with the remedy."""
     for question in space.questions:
+        tasks = (question.main, *question.auxiliary)
+        if question.mtl.fixed.get("split") == "sentence" and "sentence" in tasks:
+            raise SpaceError(
+                f"{space.name}: question {question.name!r}: a sentence split has no sentence to learn; use --split speaker"
+            )
         try:
-            make_tasks((question.main, *question.auxiliary), corpus)
+            make_tasks(tasks, corpus)
         except ConfigError as error:
             raise SpaceError(f"{space.name}: question {question.name!r}: {error}") from None
 

@@ -130,3 +130,10 @@ def test_tasks_must_be_in_the_corpus(write) -> None:  # type: ignore[no-untyped-
     check_tasks(space, Columns(speaker=["a", "b"], emotion=["x", "y"]))
     with pytest.raises(SpaceError, match="question 'emotion': 'speaker' is not a task of this corpus"):
         check_tasks(space, Columns(emotion=["x", "y"]))
+    with pytest.raises(SpaceError, match="a sentence split has no sentence to learn"):
+        sentence = read_space(
+            write(SPACE.replace('["speaker"]', '["sentence"]').replace("speaker =", "sentence =")),
+            "small",
+            fixed={"split": "sentence"},
+        )
+        check_tasks(sentence, Columns(sentence=["a", "b"], emotion=["x", "y"]))
