@@ -131,7 +131,8 @@ def canvas(name: str, title: str, description: str, height_in: float, synthetic:
 
     `synthetic` marks the figure itself, so that it stays marked wherever it is copied to.
     """
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # any script may be in a speaker's name
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         drawn = Canvas(figure)
@@ -140,7 +141,8 @@ def canvas(name: str, title: str, description: str, height_in: float, synthetic:
             figure.suptitle("synthetic data", x=0.995, ha="right", fontsize=9, fontweight="bold", color=ORANGE)
         text = io.StringIO()
         metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        FigureCanvasSVG(figure).print_svg(text, metadata=metadata)
+        printer: Any = FigureCanvasSVG(figure)
+        printer.print_svg(text, metadata=metadata)
         drawn.svg = finish_svg(text.getvalue(), name, title, description)
 
 

@@ -69,7 +69,7 @@ def tasks_figure(question: QuestionResult, trials: dict[str, list[TrialRecord]],
     scores = (question.header.objective, auxiliary_score(question, trials))
     if not scores[1]:
         return None
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "arm": r.identity.arm,
             "trial": r.identity.number,

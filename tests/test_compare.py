@@ -1,19 +1,30 @@
 """Two studies side by side: only where they are comparable, and only their own numbers."""
 
+import functools
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sermtl.errors import StudyError, run_command
+from study import compare as compare_module
 from study.compare import compare, main, shared_questions, study_name, why_not
 from study.header import StudyHeader, read_header, write_header
 from study.results import load_results
 from study.wording import interval, points
 from tests.fake_study import fake_study
 from tests.test_report import Page
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded_once() -> Iterator[None]:
+    """A folder's numbers are computed once: this module is about what is said of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare_module, "load_results", functools.cache(load_results))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +71,7 @@ def test_the_command_prints_the_tables_and_writes_beside_the_first(
 
 def test_another_corpus_is_refused_with_the_reason(studies: tuple[Path, Path], tmp_path: Path) -> None:
     corpus = replace(read_header(studies[1]).corpus, checksum="e" * 64)
-    with pytest.raises(StudyError, match="different corpora .*ffffffffffff.*eeeeeeeeeeee"):
+    with pytest.raises(StudyError, match=r"different corpora .*ffffffffffff.*eeeeeeeeeeee"):
         compare(studies[0], changed(studies[1], tmp_path / "other", corpus=corpus))
 
 
