@@ -1,6 +1,7 @@
 """What a reader finds in a folder before any audio is decoded: recordings with their labels, and what is wrong with the names."""
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,10 +51,23 @@ def audio_files(folder: Path, naming: str) -> Iterator[Path]:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise CorpusError(f"{folder}: {what}; give the folder that holds the corpus' audio")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    found = sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
     if not found:
         raise CorpusError(f"{folder}: no audio file in it; expected names like {naming}")
     yield from found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file at or below a folder, those behind links to folders too; each real folder once, so that a loop of links ends."""
+    seen: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(here, file) for file in files)
 
 
 def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[tuple[str, str, str]]]:
