@@ -58,7 +58,7 @@ class Contrast:
     n_speakers, n_seeds, n_searches   what entered: complete pairs only; n_seeds is per search
     relative_gain        estimate / second's mean (the paper's 'relative gain'), a share
     bootstrap_low, bootstrap_high     95 % percentile interval over the same speakers and seeds, beside the main one
-    minimum_detectable   smallest true difference this layout finds with 80 % power at p < .05, either sign
+    minimum_detectable   smallest true difference such a study finds at p < .05 about four times in five
     verdict, reason      the verdict in words and, in one sentence, why
     caveats              sentences that must stand beside the verdict (calibration, few speakers, no nesting); () when none
     scope                'for these chosen settings' with one search, 'over N searches' else, 'for these fixed settings' if none

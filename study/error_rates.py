@@ -20,8 +20,9 @@ class Cell:
 
     speakers, seeds (per search), searches   the size; seed_sd, search_sd: standard deviation of each arm's score, as shares
     coverage         share of 95 % intervals that hold the true difference of 0
-    false_p          share with p < .05; false_verdicts: share of verdicts 'helps' or 'hurts'
-    bootstrap        coverage of the bootstrap interval, NaN where it was not measured
+    false_p          share with p < .05, the most that 'helps' and 'hurts' can come to at any margin
+    false_verdicts   share of verdicts 'helps' or 'hurts' at the margin simulated
+    bootstrap        coverage of the bootstrap interval, None where it was not measured
     half_width       mean half width of the 95 % interval
     """
 
@@ -34,13 +35,13 @@ class Cell:
     coverage: float
     false_p: float
     false_verdicts: float
-    bootstrap: float
+    bootstrap: float | None
     half_width: float
 
     @property
     def misses(self) -> bool:
         """Further from nominal than the tolerance, on the side that claims too much."""
-        return self.coverage < NOMINAL_COVERAGE - TOLERANCE or self.false_verdicts > NOMINAL_FALSE + TOLERANCE
+        return self.coverage < NOMINAL_COVERAGE - TOLERANCE or self.false_p > NOMINAL_FALSE + TOLERANCE
 
 
 @cache
@@ -86,7 +87,7 @@ def _size(cell: Cell) -> str:
 
 
 def _rates(cell: Cell) -> str:
-    return f"95 % intervals covered {cell.coverage:.1%}, {cell.false_verdicts:.1%} false verdicts"
+    return f"95 % intervals covered {cell.coverage:.1%}, {cell.false_p:.1%} had p < .05"
 
 
 def _uncovered(cell: Cell) -> str:

@@ -44,5 +44,5 @@ def decide(
         return "no meaningful difference", f"the 90 % interval, {inside}, lies inside the margin of ± {points(margin)}"
     if clear:
         return "cannot tell", f"{where}, but {points(estimate)} points does not reach the margin of {points(margin)}"
-    finds = f"a study like this finds differences from {points(minimum_detectable)} points on four times in five"
+    finds = f"a study like this finds differences from {points(minimum_detectable)} points on about four times in five"
     return "cannot tell", f"{where}; {finds}"

@@ -221,8 +221,8 @@ def _clips(fake: Fake, split: str, levels: dict[str, float], gain: float, heads:
         "sentence": sentence,
         "level": np.where(sentence == "IEO", np.array(["LO", "MD", "HI"])[np.arange(len(rows)) % 3], "XX"),
         "sex": np.where(number % 2 == 0, "female", "male"),
-        "age": [str(20 + n % 40) for n in number],
-        "age_band": [age_band(str(20 + n % 40)) for n in number],
+        "age": [str(20 + 7 * (n % 8)) for n in number],
+        "age_band": [age_band(str(20 + 7 * (n % 8))) for n in number],
         "duration_s": fake.random.uniform(1.3, 4.0, len(rows)),
     }
     if "emotion" in heads:

@@ -1,0 +1,98 @@
+"""Bootstrap intervals: against the plain loop, against theory, and fast enough."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from sermtl.verification import equal_error_rate
+from study import bootstrap
+from study.bootstrap import ScoredPairs, crossed_interval, eer_interval
+
+
+def test_one_factor_is_as_wide_as_theory() -> None:
+    d = np.random.default_rng(0).normal(0, 1, (200, 1))
+    low, high = crossed_interval(d, np.zeros(1, dtype=int), seed=0)
+    assert (high - low) / 2 == pytest.approx(1.96 * d.std() / math.sqrt(200), rel=0.05)
+
+
+def test_equals_a_plain_loop() -> None:
+    """Speakers and runs drawn by name, one resample at a time, give the same interval but for Monte-Carlo error."""
+    random = np.random.default_rng(1)
+    d = random.normal(0, 1, (9, 1)) + random.normal(0, 1, (1, 4)) + random.normal(0, 1, (9, 4))
+    means = [d[random.integers(9, size=9)][:, random.integers(4, size=4)].mean() for _ in range(20_000)]
+    assert crossed_interval(d, np.zeros(4, dtype=int), seed=0) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.06)
+
+
+def test_groups_are_drawn_before_their_runs() -> None:
+    """Runs that agree within their search bring no precision: the interval is that of searches."""
+    by_search = np.array([0.0, 1.0, 2.0])
+    d = np.repeat(by_search, 10)[None, :].repeat(20, axis=0)
+    wide = crossed_interval(d, np.repeat([0, 1, 2], 10), seed=0)
+    narrow = crossed_interval(d, np.zeros(30, dtype=int), seed=0)
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+def test_missing_cells_do_not_count() -> None:
+    d = np.array([[1.0, np.nan], [1.0, 1.0], [np.nan, 1.0]])
+    assert crossed_interval(d, np.zeros(2, dtype=int), seed=0) == (1.0, 1.0)
+
+
+def test_nothing_to_draw() -> None:
+    assert all(map(math.isnan, crossed_interval(np.empty((0, 0)), np.zeros(0, dtype=int), seed=0)))
+
+
+def test_same_seed_same_interval() -> None:
+    d = np.random.default_rng(2).normal(size=(6, 5))
+    assert crossed_interval(d, np.zeros(5, dtype=int), seed=3) == crossed_interval(d, np.zeros(5, dtype=int), seed=3)
+
+
+def test_ten_thousand_resamples_of_91_speakers_and_30_seeds_within_two_seconds() -> None:
+    d = np.random.default_rng(0).normal(size=(91, 30))
+    began = time.process_time()
+    crossed_interval(d, np.zeros(30, dtype=int), seed=0, resamples=10_000)
+    assert time.process_time() - began < 2
+
+
+# ---- equal error rate ----------------------------------------------------------------------------------------------
+
+
+def pairs(seed: int, speakers: int = 16, each: int = 20, speaker_sd: float = 0.5) -> ScoredPairs:
+    """Half same, half different, as many anchored on each speaker; a speaker's pairs share the speaker's own deviation."""
+    random = np.random.default_rng(seed)
+    own = random.normal(0, speaker_sd, speakers)
+    a = np.repeat(np.arange(speakers), 2 * each)
+    same = np.arange(len(a)) % 2 == 0
+    b = np.where(same, a, (a + random.integers(1, speakers, len(a))) % speakers)
+    score = np.where(same, 1.0, 0.0) + (own[a] + own[b]) / 2 + random.normal(0, 1, len(a))
+    names = np.array([f"{k:02d}" for k in range(speakers)])
+    return ScoredPairs(score, names[a], names[b], same)
+
+
+def test_without_resampling_it_is_the_equal_error_rate() -> None:
+    run = pairs(0)
+    found = bootstrap._resampled_eer(run, np.unique(run.speaker_a), np.ones((1, 16)))
+    assert found[0] == pytest.approx(equal_error_rate(run.same, run.score)[0], abs=0.01)
+
+
+def test_a_speaker_drawn_twice_is_two_speakers() -> None:
+    """Weights of 2 for everyone change nothing."""
+    run = pairs(1)
+    once, twice = bootstrap._resampled_eer(run, np.unique(run.speaker_a), np.array([[1.0] * 16, [2.0] * 16]))
+    assert once == pytest.approx(twice)
+
+
+def test_interval_holds_the_truth_and_pairs_alone_would_not() -> None:
+    """Against the truth from many speakers: at least nominal coverage over 60 draws, and wider than pairs taken as independent."""
+    truth = np.mean([equal_error_rate(run.same, run.score)[0] for run in map(pairs, range(1000, 1200))])
+    intervals = [eer_interval([pairs(seed)], seed=seed, resamples=400) for seed in range(60)]
+    assert np.mean([low <= truth <= high for low, high in intervals]) >= 0.9
+    independent = 2 * 1.96 * math.sqrt(truth * (1 - truth) / (16 * 40))
+    assert np.mean([high - low for low, high in intervals]) > independent
+
+
+def test_no_interval_from_one_speaker() -> None:
+    run = ScoredPairs(np.array([0.1, 0.2]), np.array(["a", "a"]), np.array(["a", "a"]), np.array([True, True]))
+    assert all(map(math.isnan, eer_interval([run], seed=0)))
+    assert all(map(math.isnan, eer_interval([], seed=0)))

@@ -1,0 +1,207 @@
+"""The contrast of two arms: estimate, layouts of searches and folds, and what forbids a verdict."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from study.contrast import Contrast, Design, contrast, with_family
+from study.error_rates import Cell
+from study.layout import analyse, layout_of
+from study.verdict import decide
+
+
+def scores(
+    effect: float = 0.0, searches: int = 1, speakers: int = 12, seeds: int = 5, noise: float = 0.02, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    own = random.normal(0.5, 0.1, (1, speakers, 1))
+    first, second = own + random.normal(0, noise, (2, searches, speakers, seeds))
+    return first + effect, second
+
+
+def design(arms: tuple[np.ndarray, np.ndarray], **changes: object) -> Design:
+    _, speakers, columns = arms[0].shape
+    return replace(Design(tuple(f"s{k}" for k in range(speakers)), ("split",) * columns), **changes)
+
+
+def of(arms: tuple[np.ndarray, np.ndarray], margin: float = 0.02, cells: tuple[Cell, ...] = (), **changes: object) -> Contrast:
+    return contrast(*arms, design(arms, **changes), margin=margin, resamples=500, cells=cells)
+
+
+# ---- verdicts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("effect", "noise", "verdict"),
+    [(0.06, 0.02, "helps"), (-0.06, 0.02, "hurts"), (0.0, 0.005, "no meaningful difference"), (0.01, 0.2, "cannot tell")],
+)
+def test_verdicts(effect: float, noise: float, verdict: str) -> None:
+    found = of(scores(effect, noise=noise))
+    assert found.verdict == verdict
+    assert found.reason
+
+
+def test_a_clear_gain_below_the_margin_does_not_help() -> None:
+    assert of(scores(0.015, noise=0.002), margin=0.02).verdict == "no meaningful difference"
+    assert decide(0.019, (0.01, 0.028), (0.012, 0.026), 1e-4, 0.02, 0.01)[0] == "cannot tell"
+
+
+def test_swapped_arms_swap_the_verdict() -> None:
+    first, second = scores(0.06)
+    there, back = of((first, second)), of((second, first))
+    assert (there.verdict, back.verdict) == ("helps", "hurts")
+    assert back.estimate == pytest.approx(-there.estimate)
+    assert (back.bootstrap_low, back.bootstrap_high) == pytest.approx((-there.bootstrap_high, -there.bootstrap_low), abs=0.003)
+
+
+def test_family_adjusts_p_and_verdict() -> None:
+    alone = next(c for c in (of(scores(0.03, noise=0.07, seed=seed)) for seed in range(50)) if 0.025 < c.p < 0.05)
+    other = of(scores(0.0, noise=0.07, seed=99))
+    assert alone.verdict == "helps"
+    adjusted = with_family([alone, other])[0]
+    assert adjusted.p_holm == pytest.approx(2 * alone.p)
+    assert adjusted.verdict == "cannot tell"
+
+
+# ---- no verdict ----------------------------------------------------------------------------------------------------
+
+
+def test_fewer_than_three_seeds_have_no_interval() -> None:
+    found = of(scores(0.06, seeds=2))
+    assert found.verdict == "no verdict"
+    assert "2 seeds" in found.reason
+    assert found.estimate == pytest.approx(0.06, abs=0.02)
+    numbers = (found.low, found.high, found.low90, found.p, found.bootstrap_low, found.minimum_detectable, found.df, found.se)
+    assert all(map(math.isnan, numbers))
+
+
+def test_a_seed_counts_only_in_both_arms() -> None:
+    first, second = scores(0.06, seeds=4)
+    first[:, :, 0], second[:, :, 1] = np.nan, np.nan
+    found = of((first, second))
+    assert found.n_seeds == 2
+    assert found.verdict == "no verdict"
+    assert found.first_mean - found.second_mean == pytest.approx(found.estimate)
+
+
+@pytest.mark.parametrize(
+    ("arms", "changes", "reason"),
+    [
+        ((np.full((1, 4, 3), 0.5),) * 2, {}, "no variation"),
+        (scores(0.06, speakers=1), {}, "one test speaker"),
+        ((np.full((1, 4, 3), np.nan),) * 2, {}, "no run of both arms"),
+        ((np.empty((1, 0, 0)),) * 2, {}, "no run of both arms"),
+        (scores(0.06), {"nested": False}, "chosen on a split"),
+        (scores(0.06), {"family": False}, "not one of the study's declared questions"),
+    ],
+)
+def test_no_verdict_says_why(arms: tuple[np.ndarray, np.ndarray], changes: dict[str, bool], reason: str) -> None:
+    found = of(arms, **changes)
+    assert found.verdict == "no verdict"
+    assert reason in found.reason
+
+
+def test_settings_that_were_never_searched_need_no_nesting() -> None:
+    found = of(scores(0.06), nested=False, searched=False)
+    assert (found.verdict, found.scope) == ("helps", "for these fixed settings")
+
+
+def test_measured_error_rates_forbid_a_verdict() -> None:
+    cell = Cell(6, 3, 1, 0.01, 0.0, 2000, coverage=0.90, false_p=0.10, false_verdicts=0.1, bootstrap=None, half_width=0.1)
+    found = of(scores(0.06), cells=(cell,))
+    assert found.verdict == "no verdict"
+    assert "90.0%" in found.reason
+    assert not math.isnan(found.low)
+
+
+def test_few_speakers_are_said() -> None:
+    assert any("8 test speakers" in caveat for caveat in of(scores(0.06, speakers=8)).caveats)
+    assert of(scores(0.06, speakers=12)).caveats == ()
+
+
+# ---- numbers -------------------------------------------------------------------------------------------------------
+
+
+def test_a_speaker_without_clips_of_the_kind_is_left_out() -> None:
+    first, second = scores(0.06)
+    first[:, 3] = np.nan
+    found = of((first, second))
+    assert found.n_speakers == 11
+    assert "s3" not in found.speaker_differences
+    assert found.estimate == pytest.approx(np.nanmean(first - second))
+
+
+def test_relative_gain_and_differences_are_those_of_the_arms() -> None:
+    first, second = scores(0.06)
+    found = of((first, second))
+    assert found.relative_gain == pytest.approx((first.mean() - second.mean()) / second.mean())
+    assert found.speaker_differences["s2"] == pytest.approx((first - second)[0, 2].mean())
+    assert found.seed_differences[0][1] == pytest.approx((first - second)[0, :, 1].mean())
+
+
+def test_probability_of_improvement_from_ten_seeds_on() -> None:
+    assert of(scores(0.06, seeds=9)).probability_of_improvement is None
+    found = of(scores(0.06, seeds=10)).probability_of_improvement
+    assert found is not None
+    assert found.estimate == 1.0
+    assert 0.5 < found.low < 1.0
+
+
+# ---- searches and folds --------------------------------------------------------------------------------------------
+
+
+def test_several_searches_widen_the_interval_to_their_own_variation() -> None:
+    first, second = scores(0.06, searches=3, noise=0.01)
+    apart = first + np.array([-0.05, 0.0, 0.05])[:, None, None]
+    same, different = of((first, second)), of((apart, second))
+    assert (different.scope, different.n_searches, different.n_seeds) == ("over 3 searches", 3, 5)
+    assert different.high - different.low > 3 * (same.high - same.low)
+    by_search = (apart - second).mean(axis=(1, 2))
+    assert different.se == pytest.approx(by_search.std(ddof=1) / math.sqrt(3), rel=0.1)
+
+
+def test_one_search_speaks_of_its_chosen_settings() -> None:
+    assert of(scores(0.06)).scope == "for these chosen settings"
+
+
+def test_a_search_that_has_not_finished_is_not_counted() -> None:
+    first, second = scores(0.06, searches=2)
+    first[1] = np.nan
+    found = of((first, second))
+    assert (found.n_searches, found.scope) == (1, "for these chosen settings")
+
+
+def test_folds_are_a_t_test_over_fold_means() -> None:
+    """Five folds of 4 speakers with 3 seeds each: every speaker is in one fold only."""
+    first, second = scores(0.06, speakers=20, seeds=15, noise=0.05)
+    fold = np.arange(20)[:, None] // 4 != np.arange(15)[None, :] // 3
+    first[0][fold], second[0][fold] = np.nan, np.nan
+    found = of((first, second), splits=tuple(f"fold{k // 3}" for k in range(15)), searched=False)
+    means = [np.nanmean((first - second)[0, k : k + 4]) for k in range(0, 20, 4)]
+    assert found.p == pytest.approx(scipy_stats.ttest_1samp(means, 0).pvalue)
+    assert "5 folds" in found.method
+    assert found.n_seeds == 3
+
+
+def test_overlapping_draws_of_the_split_are_a_crossed_factor() -> None:
+    first, second = scores(0.06, speakers=12, seeds=9)
+    out = (np.arange(12)[:, None] + 4 * (np.arange(9)[None, :] // 3)) % 12 < 4  # each draw leaves out another third
+    first[0][out], second[0][out] = np.nan, np.nan
+    found = of((first, second), splits=tuple(f"draw{k // 3}" for k in range(9)), searched=False)
+    assert "split" in found.method
+    assert found.low < 0.06 < found.high
+    assert found.n_speakers == 12
+
+
+def test_layout_keeps_runs_and_their_searches() -> None:
+    values = np.ones((2, 3, 4))
+    values[0, :, 1] = np.nan
+    layout = layout_of(values, ("a", "a", "b", "b"))
+    assert layout.runs(values).shape == (3, 7)
+    assert layout.factor == "search"
+    assert layout.groups.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert sorted(layout.seeds) == [1, 2, 2, 2]
+    assert analyse(layout.runs(values), layout)[0].estimate == pytest.approx(1)
