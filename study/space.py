@@ -157,41 +157,53 @@ def read_space(
     if size not in file.size:
         raise SpaceError(f"{path}: has no [size.{size}]; it has {', '.join(sorted(file.size))}: choose one with --size")
     table = file.size[size].model_copy(update=budget or {})
-    overrides = fixed or {}
     try:
-        questions = tuple(_question(name, file, table, overrides) for name in file.questions)
-        space = Space(
-            name=path.stem,
-            title=file.title,
-            size=size,
-            questions=questions,
-            starts=_starts(file, table),
-            placebo=file.placebo,
-            budget=Budget(
-                table.trials if _searched(file, table) else 0,
-                table.seeds,
-                table.searches * (len(draws) if nested else 1),
-                table.startup,
-                table.rungs,
-                table.keep,
-                table.exempt,
-            ),
-            values={
-                **file.model_dump(mode="json"),
-                "size": table.model_dump(mode="json"),
-                "overrides": overrides,
-                "draws": list(draws),
-                "nested": nested,
-            },
-            draws=draws,
-            nested=nested,
-        )
+        space = _build(path.stem, size, file, table, fixed or {}, draws, nested)
         _check_points(space)
     except ConfigError as error:
         raise SpaceError(f"{path}: {error}") from None
     if space.searched and space.budget.trials < 1:
         raise SpaceError(f"{path}: size.{size}.trials is {table.trials}, but something is searched; set it to at least 1")
     return space
+
+
+def standing_space(name: str, size: str, values: dict[str, Any]) -> Space:
+    """The space whose `values` a study's header holds: what was declared, whatever has become of its file since."""
+    given = {key: value for key, value in values.items() if key not in ("overrides", "draws", "nested")}
+    file = SpaceFile.model_validate({**given, "size": {size: values["size"]}})
+    [table] = file.size.values()
+    return _build(name, size, file, table, values["overrides"], tuple(values["draws"]), values["nested"])
+
+
+def _build(
+    name: str, size: str, file: SpaceFile, table: SizeTable, fixed: dict[str, Any], draws: tuple[dict[str, Any], ...], nested: bool
+) -> Space:
+    return Space(
+        name=name,
+        title=file.title,
+        size=size,
+        questions=tuple(_question(question, file, table, fixed) for question in file.questions),
+        starts=_starts(file, table),
+        placebo=file.placebo,
+        budget=Budget(
+            table.trials if _searched(file, table) else 0,
+            table.seeds,
+            table.searches * (len(draws) if nested else 1),
+            table.startup,
+            table.rungs,
+            table.keep,
+            table.exempt,
+        ),
+        values={
+            **file.model_dump(mode="json"),
+            "size": table.model_dump(mode="json"),
+            "overrides": fixed,
+            "draws": list(draws),
+            "nested": nested,
+        },
+        draws=draws,
+        nested=nested,
+    )
 
 
 def check_tasks(space: Space, corpus: HasColumns) -> None:

@@ -1,12 +1,13 @@
 """Search spaces: shipped ones load, both arms get equal chances, and nothing wrong is let through."""
 
+import json
 from pathlib import Path
 
 import optuna
 import pytest
 
 from sermtl.errors import SpaceError
-from study.space import Space, check_tasks, read_space, shipped_spaces, space_path
+from study.space import Space, check_tasks, read_space, shipped_spaces, space_path, standing_space
 from study.space_file import SIZES
 from tests.test_tasks import Columns
 
@@ -137,3 +138,9 @@ def test_tasks_must_be_in_the_corpus(write) -> None:  # type: ignore[no-untyped-
             fixed={"split": "sentence"},
         )
         check_tasks(sentence, Columns(sentence=["a", "b"], emotion=["x", "y"]))
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_a_header_gives_its_space_back(name: str) -> None:
+    space = read_space(name, "small", fixed={"width": 0.5}, draws=({"split_seed": 0}, {"split_seed": 1}))
+    assert standing_space(name, "small", json.loads(json.dumps(space.values))) == space
