@@ -165,13 +165,17 @@ def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: st
     chosen = choose_clips(corpus, speaker)
     import matplotlib.figure
 
-    figure = matplotlib.figure.Figure(figsize=(3.2 * len(chosen), 3.4), layout="constrained")  # no global state, no display
-    axes = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
-    for axis, (emotion, index), picture in zip(
-        axes, chosen.items(), spectrograms(corpus, list(chosen.values()), config), strict=True
-    ):
+    columns = min(len(chosen), 4)
+    rows = -(-len(chosen) // columns)
+    figure = matplotlib.figure.Figure(figsize=(3.2 * columns, 0.4 + 2.4 * rows), layout="constrained")  # needs no display
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[len(chosen) :]:
+        axis.remove()
+    pictures = spectrograms(corpus, list(chosen.values()), config)
+    for axis, (emotion, index), picture in zip(axes.flat, chosen.items(), pictures, strict=False):
         extent = (0, picture.shape[1] * config.hop_ms / 1000, 0, config.bins * 16 / config.n_fft)
         axis.imshow(_decibels(picture), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=0)
+        axis.set(xlim=(0, config.clip_s), facecolor="0.9")  # what is grey, the network sees as padding
         axis.set_title(f"{emotion}  {corpus.clips[index]}", fontsize=9)
     figure.supxlabel("time, s", fontsize=9)
     figure.supylabel("frequency, kHz", fontsize=9)
