@@ -1,0 +1,94 @@
+"""`python -m sermtl`: the commands, and training alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sermtl.__main__ import COMMANDS, main
+from sermtl.alone import main as train
+from sermtl.config import RunConfig, read_config, write_config
+from sermtl.corpus import Corpus
+from sermtl.errors import CheckpointError, ConfigError
+from sermtl.predict import load_model
+from sermtl.train import epochs
+
+CONFIG = RunConfig(clip_s=0.6, frames=64, bins=32, n_fft=512, frequency_scale="mel", width=0.05, epochs=2, precision="float32")
+
+
+def command(tmp_path: Path, corpus: Corpus, *options: str, config: RunConfig = CONFIG) -> list[str]:
+    (tmp_path / "run.toml").write_text(write_config(config))
+    where = ["--corpus", str(corpus.path), "--out", str(tmp_path / "out"), "--device", "cpu", "--threads", "1"]
+    return [str(tmp_path / "run.toml"), *where, *options]
+
+
+def test_train_writes_model_config_and_history(tmp_path: Path, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(command(tmp_path, tiny_corpus, "--test")) == 0
+    out = tmp_path / "out"
+    text = capsys.readouterr().out
+    assert "tiny (synthetic)" in text.splitlines()[0]
+    assert "epoch 2/2" in text
+    assert "test: " in text
+    assert read_config(out / "config.toml") == CONFIG
+    assert [row["epoch"] for row in json.loads((out / "history.json").read_text())] == [1, 2]
+    assert {"emotion_uar", "speaker_eer"} <= set(json.loads((out / "test.json").read_text()))
+    assert load_model(out / "model.pt").config == CONFIG
+
+
+def test_an_existing_run_is_resumed_only_when_asked(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    assert train(command(tmp_path, tiny_corpus)) == 0
+    before = (tmp_path / "out" / "history.json").read_text()
+    with pytest.raises(CheckpointError, match="--resume"):
+        train(command(tmp_path, tiny_corpus))
+    assert train(command(tmp_path, tiny_corpus, "--resume")) == 0
+    assert (tmp_path / "out" / "history.json").read_text() == before
+
+
+def test_resume_goes_on_from_the_checkpoint(tmp_path: Path, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    next(epochs(CONFIG, tiny_corpus, threads=1)).run.save(tmp_path / "out" / "checkpoint.pt")
+    assert train(command(tmp_path, tiny_corpus, "--resume")) == 0
+    text = capsys.readouterr().out
+    assert "epoch 1/2" not in text
+    assert "epoch 2/2" in text
+
+
+def test_the_papers_split_has_no_dev_and_is_tested_all_the_same(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    config = CONFIG.replace(dev_fraction=0.0, epochs=1)
+    assert train(command(tmp_path, tiny_corpus, "--test", config=config)) == 0
+    assert "speaker_accuracy" in json.loads((tmp_path / "out" / "test.json").read_text())
+
+
+def test_a_sentence_split_is_tested_by_identification(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    config = CONFIG.replace(split="sentence", test_fraction=0.25, dev_fraction=0.34, epochs=1)
+    assert train(command(tmp_path, tiny_corpus, "--test", config=config)) == 0
+    assert "speaker_top1" in json.loads((tmp_path / "out" / "test.json").read_text())
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    overview = capsys.readouterr().out
+    for name in COMMANDS:
+        assert name in overview
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0
+        assert f"python -m sermtl {name}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_corrected() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'train'"):
+        main(["trian"])
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    (tmp_path / "run.toml").write_text("lerning_rate = 0.1\n")
+    arguments = [str(tmp_path / "run.toml"), "--corpus", str(tiny_corpus.path), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-m", "sermtl", "train", *arguments], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "did you mean 'learning_rate'" in done.stderr
+    assert not (tmp_path / "out").exists()

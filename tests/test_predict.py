@@ -1,0 +1,141 @@
+"""A model file and any audio file: what comes out, and the one line for what cannot be used."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sermtl.checkpoint import read_weights, write_weights
+from sermtl.config import RunConfig
+from sermtl.corpus import Corpus
+from sermtl.errors import CheckpointError, CorpusError, run_command
+from sermtl.predict import load_model, main
+from sermtl.train import Run, epochs
+
+CONFIG = RunConfig(clip_s=0.6, frames=64, bins=32, n_fft=512, frequency_scale="mel", width=0.05, epochs=1, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def run(tiny_corpus: Corpus) -> Run:
+    return next(epochs(CONFIG, tiny_corpus, threads=1)).run
+
+
+@pytest.fixture(scope="module")
+def model(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    run.export(path)
+    return path
+
+
+def write_clip(corpus: Corpus, index: int, path: Path, rate_hz: int = 16_000, channels: int = 1) -> Path:
+    sound = corpus.waveform(index)
+    if rate_hz != 16_000:
+        sound = np.repeat(sound, rate_hz // 16_000)
+    soundfile.write(path, np.repeat(sound[:, None], channels, axis=1), rate_hz, subtype="PCM_16")
+    return path
+
+
+def test_probabilities_are_those_of_the_run(run: Run, model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    predictor = load_model(model)
+    outputs = run.predict(np.array([7]))
+    expected = torch.from_numpy(outputs.logits["emotion"][0]).softmax(0).tolist()
+    assert list(predictor.probabilities(tiny_corpus.waveform(7))) == ["ANG", "NEU", "SAD"]
+    assert list(predictor.probabilities(tiny_corpus.waveform(7)).values()) == pytest.approx(expected, abs=1e-5)
+    by_task = predictor.predict_file(write_clip(tiny_corpus, 7, tmp_path / "clip.wav"))
+    assert list(by_task) == ["emotion", "speaker"]
+    assert list(by_task["emotion"].values()) == pytest.approx(expected, abs=1e-5)
+    assert all(sum(by_class.values()) == pytest.approx(1) for by_class in by_task.values())
+
+
+def test_a_checkpoint_is_a_model_too(run: Run, model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:
+    run.save(tmp_path / "checkpoint.pt")
+    wave = tiny_corpus.waveform(0)
+    assert load_model(tmp_path / "checkpoint.pt").probabilities(wave) == load_model(model).probabilities(wave)
+
+
+@pytest.mark.parametrize(("name", "rate_hz", "channels"), [("a.flac", 16_000, 2), ("a.wav", 48_000, 1), ("a.ogg", 16_000, 1)])
+def test_any_format_rate_and_channels(
+    model: Path, tiny_corpus: Corpus, tmp_path: Path, name: str, rate_hz: int, channels: int
+) -> None:
+    if name.endswith("ogg"):
+        path = tmp_path / name
+        soundfile.write(path, tiny_corpus.waveform(3), 16_000, format="OGG", subtype="VORBIS")
+    else:
+        path = write_clip(tiny_corpus, 3, tmp_path / name, rate_hz, channels)
+    predictor = load_model(model)
+    plain, other = predictor.probabilities(tiny_corpus.waveform(3)), predictor.predict_file(path)["emotion"]
+    assert other == pytest.approx(plain, abs=0.15)
+
+
+def test_short_and_long_clips(model: Path) -> None:
+    predictor = load_model(model)
+    noise = np.random.default_rng(0).integers(-9999, 9999, 100_000).astype(np.int16)
+    for samples in (1, 100, 399, 9_600, 100_000):
+        assert sum(predictor.probabilities(noise[:samples]).values()) == pytest.approx(1)
+    with pytest.raises(ValueError, match="non-empty"):
+        predictor.probabilities(noise[:0])
+
+
+def test_the_command_prints_text_and_json(
+    model: Path, tiny_corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(write_clip(tiny_corpus, index, tmp_path / f"{index}.wav")) for index in (0, 5)]
+    assert main([str(model), *files]) == 0
+    text = capsys.readouterr().out
+    assert "synthetic" in text
+    assert all(word in text for word in (*files, "emotion", "ANG", "%"))
+    assert main([str(model), *files, "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == files
+    assert rows[0]["duration_s"] == pytest.approx(tiny_corpus.duration_s[0], abs=1e-3)
+    emotion = rows[0]["tasks"]["emotion"]
+    assert emotion["probabilities"][emotion["predicted"]] == max(emotion["probabilities"].values())
+
+
+def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.wav").write_text("hello")
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "folder.wav").mkdir()
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000, np.int16), 16_000)
+    soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), 16_000)
+    (tmp_path / "stub.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    for name, says in {
+        "text.wav": "audio file",
+        "empty.wav": "empty",
+        "folder.wav": "no such file",
+        "silent.wav": "silent",
+        "none.wav": "no samples",
+        "stub.wav": "git-lfs|git lfs",
+        "missing.wav": "no such file",
+    }.items():
+        assert run_command(lambda name=name: main([str(model), str(tmp_path / name)])) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert str(tmp_path / name) in error
+        assert any(word in error for word in says.split("|")), error
+
+
+def test_models_that_cannot_be_used(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such file"):
+        load_model(tmp_path / "none.pt")
+    values = read_weights(model)
+    for name, change in {
+        "config": '{"colour": 1}',
+        "classes": {"emotion": ["ANG"]},
+        "network": {"weight": torch.zeros(1)},
+    }.items():
+        write_weights(tmp_path / "bad.pt", {**values, name: change})
+        with pytest.raises(CheckpointError, match=r"bad\.pt"):
+            load_model(tmp_path / "bad.pt")
+    write_weights(tmp_path / "bad.pt", {"epoch": 1})
+    with pytest.raises(CheckpointError, match="not a model"):
+        load_model(tmp_path / "bad.pt")
+
+
+def test_silence_is_not_predicted(model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silent.flac", np.zeros(16_000, np.int16), 16_000)
+    with pytest.raises(CorpusError, match=r"silent\.flac: is silent"):
+        load_model(model).predict_file(tmp_path / "silent.flac")
