@@ -78,7 +78,9 @@ def connect(resources: Resources) -> int | None:
             f"a trial takes {resources.cpus_per_trial} CPU(s) and {resources.gpus_per_trial} GPU(s), but there are "
             f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
         )
-    return min(fits, resources.slots or fits)
+    slots = min(fits, resources.slots or fits)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # all slots' workers start at once, not one after the other
+    return slots
 
 
 def _start(resources: Resources) -> None:

@@ -30,11 +30,12 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import SermtlError, StudyError
 from study.journal import Journal, Tracker, View
+from study.lock import session_of
 from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, StudySearcher
 from study.space import Space
-from study.store import backup, open_storage, session_of
+from study.store import backup, open_storage
 from study.trial import Report, StudyTrial, Workplace, split_of
 
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
@@ -57,6 +58,7 @@ class Plan:
     storage       Optuna's database URL, None for SQLite in the folder
     checkpoint_s  a running trial is saved after an epoch or this long, whichever is longer
     epochs        the training generator's import path; tests put a stand-in here
+    finish        what a confirm run ends with, likewise
     """
 
     name: str
@@ -71,6 +73,7 @@ class Plan:
     storage: str | None = None
     checkpoint_s: float = 30.0
     epochs: str = "sermtl.train:epochs"
+    finish: str = "study.confirm:tell"
 
     @property
     def place(self) -> Workplace:

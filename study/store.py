@@ -1,18 +1,13 @@
-"""The study's lock and its Optuna database: one driver writes, whatever is read comes from memory.
+"""The study's Optuna database: one driver writes, whatever is read comes from memory.
 
 Optuna's database is the truth about every trial's state (decision 2). A `TrialBook` is one Optuna study of it: loaded
 once, then every change is written through to the database first and to the copy in memory second, so that the sampler
-and the pruner never wait for SQL. That is sound because the lock admits one driver.
+and the pruner never wait for SQL. That is sound because the lock (study.lock) admits one driver.
 """
 
-import fcntl
-import json
-import os
-import secrets
-import socket
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,48 +26,6 @@ from sermtl.files import whole_file
 
 BUSY_S = 60  # how long a write waits for another reader or writer of the SQLite file
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
-
-
-# ---- the lock ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def lock_study(folder: Path) -> Iterator[str]:
-    """Hold the study for this process, and yield the session's name, which no other driver has had.
-
-    The operating system frees the lock when the process dies, however it dies. Raises StudyError naming the holder
-    while another driver lives.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StudyError(f"{folder}: {_holder(folder)} is running this study; wait for it, or stop it first") from None
-        session = {"pid": os.getpid(), "host": socket.gethostname(), "session": secrets.token_hex(8)}
-        file.truncate(0)
-        file.write(json.dumps(session))
-        file.flush()
-        try:
-            yield str(session["session"])
-        finally:
-            file.truncate(0)  # workers that outlive the driver see that the study is no longer theirs
-
-
-def session_of(folder: Path) -> str:
-    """The session that holds the study; '' when none does. Workers compare it before they touch a checkpoint."""
-    try:
-        return str(json.loads((folder / "lock").read_text(encoding="utf-8"))["session"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def _holder(folder: Path) -> str:
-    try:
-        holder = json.loads((folder / "lock").read_text(encoding="utf-8"))
-        return f"process {holder['pid']} on {holder['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "another process"
 
 
 # ---- the database --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -21,14 +22,15 @@ from typing import Any
 
 from study import cluster  # isort: skip  # sets Ray's environment before Ray is imported
 
+import numpy as np
 from ray import tune
 
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Corpus, Split
 from sermtl.errors import CheckpointError, SermtlError
 from sermtl.files import write_text
+from study.lock import session_of
 from study.record import Identity
-from study.store import session_of
 
 REPORT_S = 0.5  # shorter epochs are reported together, so that the driver is asked at most twice a second
 SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")
@@ -156,6 +158,8 @@ class StudyTrial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
         self._run: Any = None
         self._epochs: Iterator[Any] | None = None
         self.reset_config(config)
+        with contextlib.suppress(Exception):  # what is wrong with it is said by the first step
+            imported(self._job.place.epochs)
         gc.collect()
         gc.freeze()  # what is imported by now is never garbage: later collections look at a trial's own objects only
 
@@ -278,10 +282,12 @@ class StudyTrial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
 
     @functools.cached_property
     def _device(self) -> str:
+        wanted = self._job.place.device
+        if wanted != "auto":
+            return wanted
         import torch
 
-        wanted = self._job.place.device
-        return ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+        return "cuda" if torch.cuda.is_available() else "cpu"
 
     def _device_s(self) -> float:
         return self._before_s + time.monotonic() - self._began
@@ -289,15 +295,15 @@ class StudyTrial(tune.Trainable):  # type: ignore[misc]  # Ray is untyped
 
 def clean_process(seed: int, threads: int) -> None:
     """Undo what an earlier trial may have left in this process: memory, random states, global switches."""
-    import numpy as np
-    import torch
-
     gc.collect()
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # libraries may still draw from it
+    torch = sys.modules.get("torch")
+    if torch is None:  # nothing has trained here yet
+        return
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # libraries may still draw from it
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
     torch.set_grad_enabled(True)
@@ -321,13 +327,16 @@ def _reason(error: Exception) -> str:
 
 def _spoils(error: Exception) -> bool:
     """Whether the process should not be used again: an unknown failure after the accelerator was touched."""
-    import torch
-
-    return torch.cuda.is_initialized() and not isinstance(error, SermtlError | torch.OutOfMemoryError | MemoryError)
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    return not isinstance(error, SermtlError | torch.OutOfMemoryError | MemoryError)
 
 
 @functools.cache
 def _device_name(device: str) -> str:
+    if not device.startswith("cuda"):
+        return device
     import torch
 
-    return f"cuda: {torch.cuda.get_device_name()}" if device.startswith("cuda") else "cpu"
+    return f"cuda: {torch.cuda.get_device_name()}"

@@ -19,8 +19,8 @@ import ray
 from sermtl.corpus import Corpus
 from sermtl.errors import SermtlError
 from study.record import Identity, TrialRecord
+from study.lock import lock_study
 from study.space import Space, read_space
-from study.store import lock_study
 
 TOY = """
 title = "toy"
@@ -56,6 +56,7 @@ class SilentTracker:
     def __init__(self) -> None:
         self.epochs: list[tuple[str, int]] = []
         self.ended: list[TrialRecord] = []
+        self.winners: list[tuple[str, Path]] = []
 
     def run_started(self, identity: Identity, config: Any, params: Any, known_run_id: str | None = None) -> str | None:
         return known_run_id
@@ -68,6 +69,9 @@ class SilentTracker:
 
     def run_ended(self, record: TrialRecord, confusion: Any = None) -> None:
         self.ended.append(record)
+
+    def winner(self, arm: str, record: TrialRecord, model_path: Path) -> None:
+        self.winners.append((arm, model_path))
 
 
 class PrintingView:
@@ -95,7 +99,7 @@ def toy_plan(folder: Path, corpus: Corpus, epochs: str = "tests.fake_epochs:noop
     budget = {name: changes.pop(name) for name in ("trials", "seeds", "searches", "rungs") if name in changes}
     study = folder / "runs"
     study.mkdir(parents=True, exist_ok=True)
-    plan = Plan("toy", study, toy_space(folder, **budget), corpus, Resources(slots=2), SilentTracker(), SilentView(), epochs=epochs)
+    plan = Plan("toy", study, toy_space(folder, **budget), corpus, Resources(slots=2, device="cpu"), SilentTracker(), SilentView(), epochs=epochs)
     return replace(plan, **changes)
 
 

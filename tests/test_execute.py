@@ -1,7 +1,5 @@
 """The platform end to end on stand-in training: every ending told truly and once, whatever is killed."""
 
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +14,8 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study.execute import run_searches
 from study.record import TrialRecord, read_records
-from study.store import database_path, lock_study
+from study.lock import lock_study
+from study.store import database_path
 from tests.driving import SilentTracker, ray_here, toy_plan
 
 __all__ = ["ray_here"]
@@ -89,3 +88,90 @@ def test_troubled_trials_fail_with_their_reason_and_a_killed_worker_resumes(
         assert record.reason == expected.get(number)
         assert record.state == ("FAILED" if number in expected else "COMPLETE")
         assert len(record.epochs) == {3: 1, 5: 1}.get(number, 6)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_study_in_which_most_trials_fail_stops_early_and_can_be_continued(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus, "tests.fake_epochs:hopeless")
+    with pytest.raises(StudyError, match=r"5 of the first 5 trials failed, the last with: ValueError: nothing works"):
+        run_searches(plan)
+    assert len(read_records(plan.folder)) == 5
+    states = [trial.state.name for trials in optuna_trials(plan.folder).values() for trial in trials]
+    assert "RUNNING" not in states
+    mended = toy_plan(tmp_path, tiny_corpus)
+    assert run_searches(mended).finished
+    assert Counter(r.state for r in check_consistent(plan.folder, 6))["FAILED"] == 5
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_no_trial_starts_once_the_device_hours_are_spent(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    outcome = run_searches(toy_plan(tmp_path, tiny_corpus, max_device_hours=0.0))
+    assert not outcome.finished
+    assert "--max-device-hours" in outcome.reason
+
+
+# ---- in a process of its own, to be killed ---------------------------------------------------------------------------
+
+
+def start_driver(folder: Path, corpus: Corpus) -> subprocess.Popen[str]:
+    options = ("--epochs", "tests.fake_epochs:slow", "--checkpoint-s", "0", "--trials", "8")
+    command = [sys.executable, "-m", "tests.driving", str(folder), str(corpus.path), *options]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(driver: subprocess.Popen[str], word: str, lines: int) -> None:
+    """Read the driver's lines until so many of them had the word."""
+    assert driver.stdout is not None
+    for line in driver.stdout:
+        lines -= word in line
+        if lines == 0:
+            return
+    raise AssertionError(driver.communicate())
+
+
+def test_a_killed_and_an_interrupted_driver_are_continued_by_the_same_command(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    folder = tmp_path / "runs"
+    driver = start_driver(tmp_path, tiny_corpus)
+    wait_for(driver, "running 2", 1)
+    with pytest.raises(StudyError, match=rf"process {driver.pid} on .* is running this study"), lock_study(folder):
+        pass
+    driver.kill()
+    driver.communicate()
+    ended = {path: path.read_bytes() for path in (folder / "records").rglob("*.json")}
+
+    driver = start_driver(tmp_path, tiny_corpus)
+    wait_for(driver, "running 2", 1)
+    began = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert driver.returncode == 3
+    assert "the same command continues" in err
+    states = Counter(trial.state.name for trials in optuna_trials(folder).values() for trial in trials)
+    assert states["RUNNING"] == 0
+    assert states["WAITING"] == len(list(folder.rglob("checkpoint.pt"))) > 0  # each saved what it had
+    assert (folder / "lock").read_text() == ""
+
+    driver = start_driver(tmp_path, tiny_corpus)
+    out, err = driver.communicate(timeout=120)
+    assert driver.returncode == 0, err
+    assert "finished=True" in out
+    check_consistent(folder, 8)
+    assert ended == {path: path.read_bytes() for path in ended}
+
+
+def test_the_first_signal_asks_to_stop_and_the_second_ends_at_once() -> None:
+    script = """
+import os, signal, sys, time
+from study.execute import _Loop
+loop = _Loop(None, None)
+with loop.signals():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    print("stopping", loop.stopping.is_set(), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "stopping True\n"
+    assert done.returncode == 128 + signal.SIGINT

@@ -1,0 +1,326 @@
+"""Confirming: each search's winner and its controls on fresh seeds; the one reader of the test part.
+
+Per question and search repetition, the arms of the contrast:
+
+    mtl, control             each arm's own winner
+    mtl-recipe-alone         the multi-task winner's recipe, auxiliary tasks off
+    control-recipe-helped    the control winner's recipe, auxiliary tasks on with the multi-task winner's weights
+    placebo, placebo-within  the multi-task winner with permuted auxiliary labels: across all clips, within sex x sentence
+
+The same seeds in every arm, never one that a search has used. The confirm runs are one Optuna study,
+`STUDY/confirm`, executed by the same machinery as the searches. Before the first starts, `opened.json` says who opened
+the test part and when; a search can then no longer be extended under the same name.
+"""
+
+import getpass
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from study.execute import Outcome, Plan, execute  # isort: skip  # sets Ray's environment before Ray is imported
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+
+from sermtl.baselines import baselines
+from sermtl.config import RunConfig, write_config
+from sermtl.corpus import Corpus
+from sermtl.errors import StudyError
+from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
+from sermtl.files import whole_file, write_text
+from sermtl.tasks import make_tasks
+from study.journal import Journal, frozen_from
+from study.prune import RungPruner
+from study.record import Identity, TrialRecord, read_records
+from study.space import Arm, Question, Space
+from study.store import TrialBook, open_storage
+from study.trial import Job, split_of
+
+SEED = 1_000  # confirm runs' seeds are SEED, SEED + 1, ..., below those of the searches (search.SEED)
+LAST_SEED = 9_999
+
+
+@dataclass(frozen=True)
+class Winner:
+    """An arm's winner in one search: the best complete trial; of a fixed recipe, its only point (record is None)."""
+
+    arm: Arm
+    search: int
+    params: dict[str, Any]
+    record: TrialRecord | None
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return self.arm.config(self.params).auxiliary
+
+
+@dataclass(frozen=True)
+class ConfirmRun:
+    """One run to be made: which confirm arm, of which search's winners, on which split, with which seed."""
+
+    arm: str
+    search: int
+    split: str
+    config: RunConfig
+    objective: str
+    look: int
+
+
+def confirm_arms(space: Space) -> list[str]:
+    """The confirm arms' keys, in report order."""
+    return [f"{question.name}.{name}" for question in space.questions for name in _arm_names(space, question)]
+
+
+def confirm_runs(space: Space) -> int:
+    """How many confirm runs a space asks for."""
+    splits = sum(len(space.confirm_splits(search)) for search in range(space.budget.searches))
+    return len(confirm_arms(space)) * splits * space.budget.seeds
+
+
+def _arm_names(space: Space, question: Question) -> list[str]:
+    names = ["mtl", "control"]
+    if question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
+        names += ["mtl-recipe-alone", "control-recipe-helped"]
+    return names + (["placebo", "placebo-within"] if space.placebo else [])
+
+
+# ---- winners -------------------------------------------------------------------------------------------------------
+
+
+def pick_winners(space: Space, folder: Path) -> dict[tuple[str, int], Winner]:
+    """(arm's key, search) → its winner: the best final value on dev, the earlier trial where two are equal.
+
+    Raises StudyError when an arm has no complete trial.
+    """
+    records = [r for r in read_records(folder) if r.identity.phase == "search"]
+    return {
+        (arm.key, search): _winner(arm, search, records, folder) for search in range(space.budget.searches) for arm in space.arms
+    }
+
+
+def _winner(arm: Arm, search: int, records: list[TrialRecord], folder: Path) -> Winner:
+    if not arm.knobs:
+        return Winner(arm, search, {}, None)
+    complete = [r for r in records if (r.identity.arm, r.identity.search, r.state) == (arm.key, search, "COMPLETE")]
+    best = max(complete, key=lambda r: (r.value if r.value is not None else 0.0, -r.identity.number), default=None)
+    if best is None:
+        raise StudyError(f"{folder}: no trial of {arm.key} (search {search}) ran to its end, so it has no winner; raise --trials")
+    return Winner(arm, search, best.params, best)
+
+
+def write_winners(plan: Plan, winners: dict[tuple[str, int], Winner]) -> None:
+    """Each winner as a TOML that `python -m sermtl train` runs; its model goes to MLflow's registry."""
+    for (key, search), winner in winners.items():
+        config = winner.arm.config(winner.params, SEED, **plan.space.search_split(search))
+        path = plan.folder / "winners" / f"{key}-search{search}.toml"
+        about = f"value {winner.record.value:.4f} on dev, trial {winner.record.identity.number}" if winner.record else "fixed recipe"
+        write_text(path, f"# {plan.name}: the winner of {key}, search {search}: {about}\n{write_config(config)}")
+        model = _model_path(plan.folder, winner.record)
+        if winner.record is not None and model is not None:
+            plan.tracker.winner(key, winner.record, model)
+
+
+def _model_path(folder: Path, record: TrialRecord | None) -> Path | None:
+    path = folder / "checkpoints" / record.identity.folder / "model.pt" if record else None
+    return path if path is not None and path.exists() else None
+
+
+# ---- the runs ------------------------------------------------------------------------------------------------------
+
+
+def plan_runs(plan: Plan, winners: dict[tuple[str, int], Winner], looks: list[int]) -> list[ConfirmRun]:
+    """Every confirm run, the same seeds side by side in all arms, so that an interrupted phase is balanced.
+
+    looks: seeds per arm after each look, rising: runs beyond looks[0] are of a further look.
+    """
+    space, runs = plan.space, []
+    for number in range(looks[-1]):
+        look = next(i for i, seeds in enumerate(looks, start=1) if number < seeds)
+        for search in range(space.budget.searches):
+            for draw in space.confirm_splits(search):
+                for question in space.questions:
+                    for name, config in _configs(space, question, winners, search, {**draw, "seed": SEED + number}):
+                        split = plan.split_id(config)
+                        runs.append(ConfirmRun(f"{question.name}.{name}", search, split, config, question.objective, look))
+    return runs
+
+
+def _configs(
+    space: Space, question: Question, winners: dict[tuple[str, int], Winner], search: int, changes: dict[str, Any]
+) -> Iterator[tuple[str, RunConfig]]:
+    """Each confirm arm's configuration."""
+    mtl, control = winners[question.mtl.key, search], winners[question.control.key, search]
+    helped = question.mtl.config(mtl.params).replace(**changes)
+    alone = question.control.config(control.params).replace(**changes)
+    configs = {
+        "mtl": helped,
+        "control": alone,
+        "mtl-recipe-alone": helped.replace(auxiliary={}),
+        "control-recipe-helped": alone.replace(auxiliary=mtl.weights, weighting=helped.weighting),
+        "placebo": helped.replace(placebo="permuted"),
+        "placebo-within": helped.replace(placebo="permuted_within"),
+    }
+    return ((name, configs[name]) for name in _arm_names(space, question))
+
+
+class ConfirmQueue:
+    """The confirm runs' Optuna study, and the runs that are still to be made."""
+
+    def __init__(self, plan: Plan, runs: list[ConfirmRun], storage: BaseStorage, journal: Journal) -> None:
+        self._plan, self._runs, self._journal = plan, {self._key(run): run for run in runs}, journal
+        arms, splits = confirm_arms(plan.space), sorted({run.split for run in runs})
+        self._distributions: dict[str, BaseDistribution] = {
+            "arm": CategoricalDistribution(arms),
+            "search": IntDistribution(0, plan.space.budget.searches - 1),
+            "split": CategoricalDistribution(splits),
+            "seed": IntDistribution(SEED, LAST_SEED),
+        }
+        self.book = TrialBook(storage, f"{plan.name}/confirm")
+        self._pruner = RungPruner((), 0.5)
+        self._first: list[int] = []  # trials that an earlier start left unfinished
+        self._new: list[tuple[Any, ...]] = []
+
+    @staticmethod
+    def _key(run: ConfirmRun) -> tuple[Any, ...]:
+        return (run.arm, run.search, run.split, run.config.seed)
+
+    def settle(self, records: list[TrialRecord]) -> None:
+        """Bring the database and the records into line; find what is still to be run."""
+        recorded = {record.identity.number: record for record in records}
+        for number in range(len(self.book), max(recorded, default=-1) + 1):
+            record = recorded.get(number)
+            if record is None:
+                raise StudyError(
+                    f"{self._plan.folder}: confirm run {number} is missing from Optuna's database and has no record; "
+                    f"run `python -m study.doctor {self._plan.folder} --fix`"
+                )
+            self.book.add(frozen_from(record, self._distributions, {"identity": vars(record.identity), "exempt": True}))
+        begun = set()
+        for trial in self.book.trials:
+            key = (trial.params["arm"], trial.params["search"], trial.params["split"], trial.params["seed"])
+            begun.add(key)
+            if not self._journal.settle(self.book, self._identity(trial)) and key in self._runs:
+                self._first.append(trial.number)
+        self._new = [key for key in self._runs if key not in begun]
+
+    @property
+    def total(self) -> int:
+        return len(self._runs)
+
+    @property
+    def begun(self) -> int:
+        return self.total - len(self._first) - len(self._new)
+
+    def take(self) -> tuple[Job, TrialBook, RungPruner] | None:
+        """The next run; None when all have begun."""
+        if self._first:
+            number = self._first.pop(0)
+            self.book.resume(number)
+            return self._job(self.book.trials[number]), self.book, self._pruner
+        if not self._new:
+            return None
+        arm, search, split, seed = self._new.pop(0)
+        fixed = {"arm": arm, "search": search, "split": split, "seed": seed}
+        trial = self.book.draw(self._distributions, RandomSampler(seed=0), fixed)
+        self.book.write(trial, {"identity": vars(self._identity(trial)), "exempt": True})
+        return self._job(trial), self.book, self._pruner
+
+    def _identity(self, trial: FrozenTrial) -> Identity:
+        p = trial.params
+        return Identity(self._plan.name, p["arm"], trial.number, "confirm", p["split"], p["seed"], p["search"])
+
+    def _job(self, trial: FrozenTrial) -> Job:
+        p = trial.params
+        run = self._runs[p["arm"], p["search"], p["split"], p["seed"]]
+        has_dev = run.config.split != "paper" and run.config.dev_fraction > 0
+        return Job(
+            identity=self._identity(trial),
+            config=run.config.model_dump(),
+            params={},
+            value=run.objective if has_dev else None,
+            place=self._plan.place,
+            exempt=True,
+            look=run.look,
+            finish=self._plan.finish,
+        )
+
+
+def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
+    """Confirm the winners of every search on `budget.seeds` fresh seeds; runs that were made are not repeated.
+
+    declared_seeds: what the study declared before its first trial; seeds beyond them are a numbered further look.
+    Raises StudyError when an arm has no winner or most runs fail; Interrupted on SIGINT and SIGTERM.
+    """
+    seeds = plan.space.budget.seeds
+    if seeds > LAST_SEED - SEED + 1:
+        raise StudyError(f"--seeds {seeds} is more than {LAST_SEED - SEED + 1}, the seeds kept for confirm runs; lower it")
+    winners = pick_winners(plan.space, plan.folder)
+    write_winners(plan, winners)
+    looks = open_test_part(plan.folder, seeds, declared_seeds or seeds)
+    runs = plan_runs(plan, winners, looks)
+    write_baselines(plan, runs)
+    storage = open_storage(plan.folder, plan.storage)
+    journal = Journal(plan.folder, plan.tracker, plan.view)
+    queue = ConfirmQueue(plan, runs, storage, journal)
+    queue.settle([record for record in read_records(plan.folder) if record.identity.phase == "confirm"])
+    return execute(plan, [queue], journal, storage)
+
+
+def open_test_part(folder: Path, seeds: int, declared: int) -> list[int]:
+    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look."""
+    path = folder / "opened.json"
+    opened = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"looks": [min(seeds, declared)]}
+    looks: list[int] = opened["looks"]
+    if seeds > looks[-1]:
+        looks.append(seeds)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    write_text(path, json.dumps({"opened": now, "by": by, **opened, "looks": looks}, indent=1) + "\n")
+    return looks
+
+
+def write_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
+    """What each task's score must beat on each split's test part: chance, and a clip's duration alone."""
+    path = plan.folder / "baselines.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    names = dict.fromkeys(task for question in plan.space.questions for task in (question.main, *question.auxiliary))
+    for run in {run.split: run for run in runs}.values():
+        if run.split not in rows:
+            split = split_of(str(plan.corpus.path), plan.corpus.checksum, run.config)
+            rows[run.split] = baselines(plan.corpus, split, make_tasks(tuple(names), plan.corpus))
+    write_text(path, json.dumps(rows, indent=1) + "\n")
+
+
+# ---- on the worker -------------------------------------------------------------------------------------------------
+
+
+def tell(job: Job, corpus: Corpus, run: Any) -> dict[str, Any]:
+    """Score a trained run on the test part and write its predictions; a confirm run's last step, on the worker."""
+    split, folder = run.split, Path(job.place.folder)
+    indices = corpus.part(split, "test", phase=job.identity.phase)
+    pairs = make_pairs(corpus, indices, split.seed) if split.speaker_disjoint else None
+    outputs = run.predict(indices)
+    scores = evaluate(outputs, run.tasks, split.speaker_disjoint, pairs=pairs, threshold=run.threshold() if pairs else None)
+    about = {"identity": asdict(job.identity), "split": split.id}
+    where = Path("predictions") / job.identity.folder
+    tables = {"predictions": clip_table(outputs, run.tasks, corpus, about)}
+    if scores.pairs is not None:
+        tables["pairs"] = pair_table(scores.pairs, corpus, about)
+    written = {}
+    for name, table in tables.items():
+        written[name] = str(where / ("clips.parquet" if name == "predictions" else "pairs.parquet"))
+        _write_parquet(folder / written[name], table)
+    return {"test_scores": scores.values, "predictions": written["predictions"], "pairs": written.get("pairs")}
+
+
+def _write_parquet(path: Path, table: Any) -> None:
+    import pyarrow.parquet as pq
+
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary)
