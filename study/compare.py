@@ -24,6 +24,7 @@ from study.tables import Row, Table
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words
 
 Pair = tuple[Results, Results]
+PIPED_COLUMNS = 130  # width of the tables where no terminal says
 
 
 def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path, list[Table]]:
@@ -169,7 +170,7 @@ def comparison_figure(pair: Pair) -> Drawing:
 
 def print_tables(tables: list[Table]) -> None:
     """The comparison in a terminal, or as plain lines when piped."""
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPED_COLUMNS)
     for table in tables:
         shown = RichTable(title=table.title, title_justify="left", box=None, pad_edge=False)
         for name, align in zip(table.columns, table.align, strict=True):

@@ -131,14 +131,13 @@ def _search_words(results: Results) -> str:
 
 
 def opened_words(opened: dict[str, Any]) -> str:
-    """Who opened the test part, and when."""
+    """Who opened the test part, when, and for how many seeds."""
     if not opened:
         return "The test part has not been opened."
-    return (
-        "The test part was opened: "
-        + "; ".join(f"{printable(str(key))} {printable(str(value))}" for key, value in opened.items())
-        + "."
-    )
+    who, when = (printable(str(opened.get(key, "unknown"))) for key in ("by", "opened"))
+    looks = [str(seeds) for seeds in opened.get("looks", [])]
+    further = f"; seeds per arm at each look: {', '.join(looks)}" if len(looks) > 1 else ""
+    return f"The test part was opened by {who} at {when}{further}."
 
 
 ANALYSIS = (

@@ -1,7 +1,7 @@
 """Tables of how a study was done: spend, winners' settings, rungs, split, failed trials."""
 
 from study.answer import QuestionResult, Results
-from study.drawing import short
+from study.drawing import printable, short
 from study.figures_contrast import question_short
 from study.tables import Row, Table
 from study.wording import arm_words, axis_words, count, duration, knob, number, percent
@@ -51,7 +51,7 @@ def winners_table(question: QuestionResult) -> Table | None:
         Row((f"dev {axis_words(question.header.objective)}, %", *(percent(winner.value) for _, winner in winners)), "quiet")
     )
     notes = (
-        "Each winner is also in winners/ as a TOML that `python -m sermtl train` runs. Its dev value chose it and is not a result.",
+        "Each winner is also in winners/ as a TOML that python -m sermtl train runs. Its dev value chose it and is not a result.",
     )
     return Table(f"{question_short(question)}: the winners' settings", ("knob", *heads), "t" + "n" * len(heads), tuple(rows), notes)
 
@@ -72,13 +72,13 @@ def rungs_table(question: QuestionResult) -> Table | None:
 def split_table(results: Results) -> Table:
     rows = []
     for split in results.header.splits:
-        for place, part in enumerate(("train", "dev", "test")):
-            if part in split.parts:
-                values = split.parts[part]
-                speakers = values.get("speakers", [])
-                named = short(", ".join(map(str, speakers)), 160)
-                cells = (split.id if place == 0 else "", part, f"{values.get('clips', 0):,}", str(len(speakers)), named)
-                rows.append(Row(cells, "" if place else "rule"))
+        parts = [part for part in ("train", "dev", "test") if part in split.parts]
+        for place, part in enumerate(parts):
+            values = split.parts[part]
+            speakers = values.get("speakers", [])
+            named = short(", ".join(map(str, speakers)), 160)
+            cells = (printable(split.id) if place == 0 else "", part, f"{values.get('clips', 0):,}", str(len(speakers)), named)
+            rows.append(Row(cells, "" if place else "rule"))
     return Table("Split", ("split", "part", "clips", "speakers", "who"), "ttnnw", tuple(rows))
 
 

@@ -10,10 +10,10 @@ MINUS = "−"
 WAYS = {
     "mtl": "multi-task",
     "control": "control (single task)",
-    "mtl-recipe-alone": "multi-task winner's recipe, second task off",
-    "control-recipe-helped": "control winner's recipe, second task on",
-    "placebo": "placebo: labels permuted across clips",
-    "placebo-within": "placebo: labels permuted within sex × sentence",
+    "mtl-recipe-alone": "multi-task recipe, second task off",
+    "control-recipe-helped": "control recipe, second task on",
+    "placebo": "placebo, permuted across clips",
+    "placebo-within": "placebo, permuted within sex × sentence",
 }
 
 SCORES = {

@@ -206,7 +206,13 @@ def hostile(results: Results) -> Results:
     records = [replace(record, reason=record.reason and HOSTILE, params={HOSTILE: 1.0}) for record in results.records]
     questions = (replace(question, header=asked, contrast=contrast, breakdowns=breakdowns),)
     return replace(
-        results, header=header, questions=questions, arms=arms, notes=(HOSTILE,), records=records, opened={HOSTILE: HOSTILE}
+        results,
+        header=header,
+        questions=questions,
+        arms=arms,
+        notes=(HOSTILE,),
+        records=records,
+        opened={"by": HOSTILE, "opened": HOSTILE, "looks": [3, 5]},
     )
 
 

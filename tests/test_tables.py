@@ -16,7 +16,7 @@ from study.results import load_results
 from study.sections import contrast_words, how_words, make_sections, opened_words
 from study.tables import Table, arms_table, baseline_of, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
-from study.tables_search import MOST_REASONS, failed_table, spend_table, winners_table
+from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
 from tests.fake_study import fake_study
 
 
@@ -182,6 +182,10 @@ def test_the_question_is_asked_in_words(results: Results) -> None:
     )
 
 
+def test_a_split_lists_the_parts_it_has(results: Results) -> None:
+    assert [row.cells[:4] for row in split_table(results).rows] == [("speaker-s0", "test", "432", "6")]
+
+
 def test_the_clip_test_never_stands_without_its_warning(results: Results) -> None:
     found = McNemar(7, 12, 3, 0.035, "clips are not independent")
     question = replace(results.questions[0], contrast=replace(results.questions[0].contrast, mcnemar=found))
@@ -194,7 +198,8 @@ def test_design_in_words(results: Results, tmp_path: Path) -> None:
     words = " ".join(how_words(results))
     assert "12 trials in each of 2 repetitions" in words
     assert "pruned at epochs 3 and 6" in words
-    assert "The test part was opened" in words
+    assert "The test part was opened by confirm at 2026-01-02T03:04:05+00:00." in words
+    assert opened_words({"by": "a", "opened": "b", "looks": [5, 10]}).endswith("seeds per arm at each look: 5, 10.")
     fixed = replace(results, header=replace(results.header, budget={"seeds": 3}), opened={})
     assert "Nothing was searched" in how_words(fixed)[0]
     assert opened_words({}) == "The test part has not been opened."
