@@ -1,0 +1,109 @@
+"""What a study would cost, told before anything is spent: measured on a few batches, multiplied by the budget."""
+
+import time
+from dataclasses import dataclass, replace
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from sermtl.config import RunConfig
+from sermtl.corpus import Corpus
+from sermtl.splits import Split, make_split
+from sermtl.train import EpochResult, epochs
+from study.cluster import Resources
+from study.confirm import confirm_runs
+from study.space import Arm, Space
+
+PROBE_BATCHES = 3  # training batches timed, after as many to warm up
+START_S = 12.0  # Ray, two workers' imports, MLflow's and Optuna's tables: measured on two CPU cores
+TRIAL_S = 0.3  # a trial's own fixed cost: reset, split, first allocation, records
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a study is expected to take.
+
+    device_s      device-seconds of all trials and confirm runs; wall_s: with `slots` of them at once
+    confirm_runs  confirm runs of all arms, searches and splits
+    model         the network in words
+    """
+
+    device_s: float
+    wall_s: float
+    slots: int
+    confirm_runs: int
+    model: str
+
+    @property
+    def words(self) -> str:
+        minutes = self.wall_s / 60
+        wall = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.0f} h"
+        return f"{wall} ({self.device_s / 3600:.2g} device-hours)"
+
+
+def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
+    """Time a few batches of the space's middle configuration on this machine, and multiply by the budget."""
+    arm = space.arms[0]
+    config = arm.config(_middle(arm), **space.search_split(0))
+    split = make_split(corpus, config)
+    train_s, evaluate_s, model = _probe(config, corpus, split, resources)
+    train, dev = len(corpus.part(split, "train")), len(corpus.part(split, "dev"))
+    epoch_s = train * train_s + dev * evaluate_s
+    searched = len(space.arms) * space.budget.searches * space.budget.trials if space.searched else 0
+    confirmed = confirm_runs(space)
+    search_s = searched * (expected_epochs(space, config.epochs) * epoch_s + TRIAL_S)
+    confirm_s = confirmed * (config.epochs * epoch_s + TRIAL_S + (len(corpus) - train - dev) * evaluate_s)
+    slots = resources.slots or _slots_here(resources)
+    device_s = search_s + confirm_s
+    return Cost(device_s, START_S + device_s / slots, slots, confirmed, model)
+
+
+def expected_epochs(space: Space, total: float) -> float:
+    """Mean epochs of a search trial of `total` epochs when each rung lets the best `keep` pass and a share is exempt."""
+    expected, alive, last = 0.0, 1.0, 0.0
+    for rung in (*space.budget.rungs, total):
+        until = min(rung, total)
+        expected += alive * (until - last)
+        alive, last = alive * space.budget.keep, until
+    return space.budget.exempt * total + (1 - space.budget.exempt) * expected
+
+
+def _middle(arm: Arm) -> dict[str, object]:
+    """The middle of the arm's ranges; of choices the first."""
+    middle: dict[str, object] = {}
+    for knob in arm.knobs:
+        distribution = knob.distribution
+        if isinstance(distribution, IntDistribution):
+            middle[knob.name] = (distribution.low + distribution.high) // 2
+        elif isinstance(distribution, FloatDistribution):
+            middle[knob.name] = (distribution.low * distribution.high) ** 0.5 if distribution.log else distribution.low
+        else:
+            middle[knob.name] = distribution.to_external_repr(0)
+    return middle
+
+
+def _probe(config: RunConfig, corpus: Corpus, split: Split, resources: Resources) -> tuple[float, float, str]:
+    """(training seconds per clip, evaluation seconds per clip, the model in words)."""
+    clips = config.batch_size * PROBE_BATCHES
+    few = replace(split, _train=split._train[:clips], _dev=split._dev[:clips])
+    began = time.perf_counter()
+    results: list[EpochResult] = []
+    for result in epochs(config.replace(epochs=2), corpus, split=few, device=resources.device, threads=resources.cpus_per_trial):
+        results.append(result)
+        if time.perf_counter() - began > 60:  # a network this slow has told enough with its first epoch
+            break
+    last = results[-1]
+    train_s = last.seconds_train / min(clips, len(few._train))
+    evaluate_s = last.seconds_evaluate / max(1, min(clips, len(few._dev)))
+    parameters = sum(parameter.numel() for parameter in last.run.network.parameters())
+    size = f"{config.bins} {'mel bands' if config.frequency_scale == 'mel' else 'bins'} × {config.frames} frames"
+    return train_s, evaluate_s, f"VGGVox, width {config.width:g}, {size}, {parameters:,} parameters"
+
+
+def _slots_here(resources: Resources) -> int:
+    import os
+
+    if resources.gpus_per_trial:
+        import torch
+
+        return max(1, int(torch.cuda.device_count() / resources.gpus_per_trial))
+    return max(1, len(os.sched_getaffinity(0)) // resources.cpus_per_trial)

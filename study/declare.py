@@ -1,0 +1,132 @@
+"""What a study declares before its first trial: its header, checked against what stands in its folder already.
+
+A study is continued by the same command; another space, corpus, split or size under its name is refused (decision 2).
+"""
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sermtl.corpus import Corpus
+from sermtl.errors import StudyError
+from sermtl.splits import make_split
+from study.confirm import confirm_arms
+from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, header_path, read_header, write_header
+from study.space import Space
+
+PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "scikit-learn", "pyarrow")
+COUNTS = ("trials", "seeds", "searches")  # what a later command may raise while the study allows it
+
+
+def study_name(text: str) -> str:
+    """A name that is one folder's name and nothing else. Raises StudyError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) or ".." in text:
+        raise StudyError(f"{text!r} is not a study's name; use up to 80 letters, digits, '.', '_' and '-', a letter or digit first")
+    return text
+
+
+def code_version() -> str:
+    """The git commit of the checkout this runs from ('+' where it has changes), else the package's version."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../sermtl")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return importlib.metadata.version("sermtl-study")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the code, of Python and of the packages that numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"code": code_version(), "python": platform.python_version(), **found}
+
+
+def make_header(name: str, space: Space, corpus: Corpus, device: str, command: str) -> StudyHeader:
+    """Everything that is fixed before the first trial. Raises SplitError where a draw of the split cannot be made."""
+    arm = space.arms[0]
+    corner = {knob.name: _any_value(knob.distribution) for knob in arm.knobs}
+    splits = [make_split(corpus, arm.config(corner, **draw)) for draw in space.draws]
+    budget = asdict(space.budget)
+    return StudyHeader(
+        name=name,
+        space_name=space.name,
+        space=space.values,
+        size=space.size,
+        questions=tuple(QuestionHeader(q.name, q.main, q.auxiliary, q.objective, q.margin) for q in space.questions),
+        corpus=CorpusHeader(
+            name=corpus.name,
+            path=str(corpus.path),
+            checksum=corpus.checksum,
+            synthetic=corpus.synthetic,
+            clips=len(corpus),
+            speakers=len(set(corpus.column("speaker"))),
+            hours=round(corpus.hours, 3),
+            source=corpus.source,
+        ),
+        splits=tuple(SplitHeader(split.id, split.describe(corpus)) for split in splits),
+        budget={**budget, "rungs": list(space.budget.rungs), "nested": space.nested},
+        confirm=tuple(confirm_arms(space)),
+        versions=versions(),
+        device=device,
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _any_value(distribution: Any) -> Any:
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
+
+
+def settle(folder: Path, header: StudyHeader) -> StudyHeader:
+    """Write a new study's header, or return the one that stands there if it is the same study.
+
+    Counts (trials, seeds) may be raised: more trials while the test part is unopened, more seeds at any time (a further
+    look). The standing header keeps the declared seeds. Raises StudyError naming what differs.
+    """
+    if not header_path(folder).exists():
+        write_header(folder, header)
+        return header
+    standing = read_header(folder)
+    for what, was, now in _identity(standing, header):
+        if was != now:
+            raise StudyError(
+                f"{folder}: this study was begun with {what} {was!r}, but now it is {now!r}; "
+                "start the command as it was, or give the new study another --name"
+            )
+    if header.budget["trials"] > standing.budget["trials"]:
+        if (folder / "opened.json").exists():
+            raise StudyError(
+                f"{folder}: its test speakers were opened; a search of {standing.budget['trials']} trials cannot be extended "
+                f"to {header.budget['trials']} after that; start a new study with another --name"
+            )
+        standing = replace(standing, budget={**standing.budget, "trials": header.budget["trials"]})
+        write_header(folder, standing)
+    return standing
+
+
+def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any, Any]]:
+    """(what, was, now) of everything that may not change under one name."""
+    was, now = _fixed(standing.space), _fixed(header.space)
+    keys = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    return [
+        ("the space", standing.space_name, header.space_name),
+        ("the size", standing.size, header.size),
+        ("the corpus of checksum", standing.corpus.checksum[:12], header.corpus.checksum[:12]),
+        ("the splits", [split.id for split in standing.splits], [split.id for split in header.splits]),
+        *((f"the space's {key}", was.get(key), now.get(key)) for key in keys),
+    ]
+
+
+def _fixed(space: dict[str, Any]) -> dict[str, Any]:
+    """The space's values less the counts that may be raised."""
+    size = {key: value for key, value in space.get("size", {}).items() if key not in COUNTS}
+    return {**space, "size": size}

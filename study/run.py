@@ -1,0 +1,155 @@
+"""The command: `python -m study.run --space mtl`. Its main reads as the steps of a study."""
+
+import os
+import sys
+from pathlib import Path
+
+from study.cluster import Resources  # isort: skip  # sets Ray's environment before Ray is imported
+
+from sermtl.corpora.synthetic import default_synthetic
+from sermtl.corpus import Corpus
+from sermtl.errors import run_command
+from study.confirm import run_confirm
+from study.cost import Cost, predict_cost
+from study.declare import make_header, settle, study_name
+from study.execute import Interrupted, Outcome, Plan, run_searches
+from study.header import StudyHeader
+from study.lock import lock_study
+from study.options import Options, read_options
+from study.report import write_report
+from study.space import Space, check_tasks, read_space
+from study.track import Tracker
+from study.view import View
+
+INTERRUPTED = 130  # exit code of a study stopped by a signal
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run, continue or re-render a study. Returns the exit code; raises UserError for a user's mistake."""
+    options = read_options(argv)
+    space = read_space(
+        options.space, options.size, budget=options.budget, fixed=options.fixed, draws=options.draws, nested=options.nested
+    )
+    corpus = open_corpus(options)
+    check_tasks(space, corpus)
+    name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
+    folder = options.runs / name
+    resources = find_resources(options)
+    header = make_header(name, space, corpus, describe_device(resources), options.command)
+    cost = predict_cost(space, corpus, resources)
+    lines = opening_lines(header, folder, space, corpus, resources, cost)
+    if options.dry_run:
+        print("\n".join([*lines, "dry run: nothing was run"]))
+        return 0
+    with lock_study(folder):
+        return run_study(options, settle(folder, header), folder, space, corpus, resources, lines)
+
+
+def run_study(
+    options: Options, header: StudyHeader, folder: Path, space: Space, corpus: Corpus, resources: Resources, lines: list[str]
+) -> int:
+    """Search, confirm, report: whatever of it is left to do."""
+    view = View()
+    tracker = Tracker(folder, header, options.tracking_uri)
+    plan = Plan(
+        name=header.name,
+        folder=folder,
+        space=space,
+        corpus=corpus,
+        resources=resources,
+        tracker=tracker,
+        view=view,
+        max_device_hours=options.max_device_hours,
+        storage=options.storage,
+    )
+    try:
+        view.header(lines)
+        outcome = search_and_confirm(plan, header)
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        view.close()
+        tracker.close()
+    page = write_report(folder)
+    print("\n".join(closing_lines(options, folder, page, outcome)))
+    return 0
+
+
+def search_and_confirm(plan: Plan, header: StudyHeader) -> Outcome:
+    """Both phases; the second begins only once the first has finished."""
+    outcome = run_searches(plan)
+    if outcome.finished:
+        outcome = run_confirm(plan, declared_seeds=header.budget["seeds"])
+    return outcome
+
+
+def open_corpus(options: Options) -> Corpus:
+    """The corpus asked for, or the built-in synthetic one, made once in the studies' folder."""
+    path = Path(options.corpus) if options.corpus is not None else default_synthetic(options.runs)
+    return Corpus.open(path)
+
+
+def find_resources(options: Options) -> Resources:
+    """What a trial takes: a GPU where there is one and none was asked for."""
+    cuda = options.device != "cpu" and (options.address is not None or cuda_here())
+    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(cuda)
+    device = options.device if options.device != "auto" else ("cuda" if gpus else "cpu")
+    return Resources(options.cpus_per_trial, gpus, options.slots, options.address, device)
+
+
+def cuda_here() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def describe_device(resources: Resources) -> str:
+    threads = f"{resources.cpus_per_trial} thread{'s' if resources.cpus_per_trial > 1 else ''} a trial"
+    if resources.device == "cpu":
+        return f"cpu ({threads})"
+    import torch
+
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "the cluster's GPUs"
+    return f"cuda: {card} ({resources.gpus_per_trial:g} a trial, {threads})"
+
+
+def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpus, resources: Resources, cost: Cost) -> list[str]:
+    """What will run, before anything is spent: corpus, split, model, device, budget, expected time."""
+    made = "SYNTHETIC, made by rule: not real speech; " if corpus.synthetic else ""
+    where = f"cluster at {resources.address}" if resources.address else f"{cost.slots} trial(s) at once"
+    budget = header.budget
+    search = f"{len(space.arms)} arms × {budget['trials']} trials" if space.searched else "nothing searched"
+    repeats = f" × {budget['searches']} searches" if budget["searches"] > 1 else ""
+    return [
+        f"study   {header.name}: {space.title}",
+        f"corpus  {corpus.name}: {made}{len(corpus):,} clips, {header.corpus.speakers} speakers, {corpus.hours:.2f} h",
+        *(f"split   {split.id}: {_parts(split.parts)}" for split in header.splits[:3]),
+        f"model   {cost.model}",
+        f"device  {header.device}, {where}",
+        f"budget  {search}{repeats}; {cost.confirm_runs} confirm runs on {space.budget.seeds} seeds",
+        f"time    about {cost.words} expected",
+        f"folder  {folder}",
+    ]
+
+
+def _parts(parts: dict[str, dict[str, object]]) -> str:
+    return ", ".join(f"{part} {len(about['speakers'])} speakers / {about['clips']} clips" for part, about in parts.items())  # type: ignore[arg-type]
+
+
+def closing_lines(options: Options, folder: Path, page: Path, outcome: Outcome) -> list[str]:
+    """Where the report is, and the exact commands that open the two dashboards on this study."""
+    python = os.path.relpath(sys.executable)
+    bin_folder = Path(python).parent
+    tracking = options.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
+    storage = options.storage or f"sqlite:///{folder / 'optuna.db'}"
+    return [
+        *([] if outcome.finished else [f"not finished: {outcome.reason}"]),
+        f"report            {page}",
+        f"MLflow UI         {bin_folder / 'mlflow'} ui --backend-store-uri {tracking} --port 5000",
+        f"Optuna dashboard  {bin_folder / 'optuna-dashboard'} {storage} --port 8080",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
