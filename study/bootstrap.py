@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 RESAMPLES = 10_000
-RESAMPLES_EER = 2_000
-BINS = 200  # score quantiles between which an error rate is interpolated
+RESAMPLES_EER = 1_000
+BINS = 100  # score quantiles between which an error rate is interpolated
 
 
 def crossed_interval(

@@ -91,6 +91,8 @@ def _group_means(runs: Array, groups: NDArray[np.int64]) -> Array:
 
 def _folds(table: Array) -> list[NDArray[np.int64]]:
     """Sets of rows (speakers) that share no column with another set: one set if speakers and columns are crossed."""
+    if not np.isnan(table).any():
+        return [np.arange(len(table))]
     shared = (~np.isnan(table)).astype(np.int64)
     _, label = connected_components(csr_matrix(shared @ shared.T), directed=False)
     return [np.flatnonzero(label == k) for k in range(label.max(initial=-1) + 1)]
