@@ -14,7 +14,7 @@ from study.importance import is_log
 from study.record import TrialRecord
 from study.wording import arm_words, axis_words, count, knob, percent, score_words, task_words, way
 
-MOST_POINTS = 1500  # of one kind in one figure; the data file has them all
+MOST_POINTS = 800  # of one kind in one figure; the data file has them all
 
 
 def weight_figure(

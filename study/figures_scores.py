@@ -10,6 +10,7 @@ from study.answer import ArmResult, QuestionResult
 from study.drawing import FILL, INK, MUTED, Drawing, canvas, mark, short, slug
 from study.figures_contrast import question_short
 from study.paper_results import EMOTIONS, MTL, SINGLE
+from study.tables import baseline_value
 from study.wording import arm_words, percent, score_words, task_words, way
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read; its counts are in the data file
@@ -20,6 +21,8 @@ def arms_figure(question: QuestionResult, baseline: dict[str, float], synthetic:
     arms = [arm for arm in question.arms if question.score in arm.means]
     if not arms:
         return None
+    found = {which: baseline_value(question, question.score, which, baseline) for which in ("chance", "duration_only")}
+    known = {which: value for which, value in found.items() if value is not None}
     title = f"{question_short(question)}: test {score_words(question.score)} of every confirmed arm"
     means = {arm.arm: arm.means[question.score] for arm in arms}
     description = "; ".join(f"{arm_words(arm)}: {percent(m.mean)} % (sd {percent(m.sd)}, {m.n} runs)" for arm, m in means.items())
@@ -35,21 +38,21 @@ def arms_figure(question: QuestionResult, baseline: dict[str, float], synthetic:
             axes.text(
                 0, place - 0.4, short(arm_words(arm.arm), 50), transform=axes.get_yaxis_transform(), va="center", fontsize=9.5
             )
-        _baseline_lines(axes, baseline, len(arms))
+        _baseline_lines(axes, known, len(arms))
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"test {score_words(question.score)}, %: mean ± sd over runs")
         drawn.legend(2)
     rows: list[dict[str, Any]] = [{"arm": arm, "mean": m.mean, "sd": m.sd, "runs": m.n} for arm, m in means.items()]
-    rows += [{"arm": which, "mean": value, "sd": None, "runs": None} for which, value in sorted(baseline.items())]
+    rows += [{"arm": which, "mean": value, "sd": None, "runs": None} for which, value in known.items()]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
 
 
 def _baseline_lines(axes: Any, baseline: dict[str, float], rows: int) -> None:
     """Chance and length alone as a short upright line in every row, named in the legend."""
     for which, line in (("chance", ":"), ("duration_only", "-")):
-        value = baseline.get(which, float("nan"))
-        if isfinite(value):
+        if which in baseline:
+            value = baseline[which]
             words = f"{'chance' if which == 'chance' else 'length alone'} {percent(value)}"
             places = np.arange(rows)
             axes.vlines([100 * value] * rows, places - 0.15, places + 0.3, color=MUTED, linestyle=line, linewidth=1.5, label=words)

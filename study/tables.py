@@ -111,7 +111,9 @@ def arms_table(question: QuestionResult, baseline: dict[str, float]) -> Table:
         rows.append(Row((arm_words(arm.arm), runs, *cells), "strong" if arm.arm == question.contrast.first else ""))
     for which, words in (("duration_only", "the clip's length alone"), ("chance", "chance")):
         if f"{which}_accuracy" in baseline or which in baseline:
-            rows.append(Row((words, "–", *(_baseline_cell(question, score, which, baseline) for score in scores)), "quiet"))
+            rows.append(
+                Row((words, "–", *(percent(baseline_value(question, score, which, baseline)) for score in scores)), "quiet")
+            )
     columns = ("arm", "runs", *(f"{score_words(score)}, %" for score in scores))
     notes = ("Mean ± standard deviation over confirm runs, whole test part.",)
     title = f"{question_short(question)}: test scores of every confirmed arm"
@@ -135,14 +137,17 @@ def _mean_sd(arm: ArmResult, score: str) -> str:
     return percent(found.mean) if spread == "–" else f"{percent(found.mean)} ± {spread}"
 
 
-def _baseline_cell(question: QuestionResult, score: str, which: str, baseline: dict[str, float]) -> str:
-    """A baseline is known for the main task's objective and accuracy, and 1 - that for an EER."""
+def baseline_value(question: QuestionResult, score: str, which: str, baseline: dict[str, float]) -> float | None:
+    """What 'chance' or 'duration_only' gives on a score of the main task; None where it is not known.
+
+    `baseline` has the main task's objective and, under '<which>_accuracy', its accuracy.
+    """
     main = question.header.main
     if score == f"{main}_accuracy":
-        return percent(baseline.get(f"{which}_accuracy"))
+        return baseline.get(f"{which}_accuracy")
     if score == f"{main}_eer":
-        return percent(1 - baseline[which]) if which in baseline else "–"
-    return percent(baseline.get(which)) if score in (f"{main}_uar", f"{main}_verification", f"{main}_top1") else "–"
+        return 1 - baseline[which] if which in baseline else None
+    return baseline.get(which) if score in (f"{main}_uar", f"{main}_verification", f"{main}_top1") else None
 
 
 def baseline_of(results: Results, question: QuestionResult) -> dict[str, float]:

@@ -275,8 +275,9 @@ def test_fixed_recipes_render_without_a_search(tmp_path: Path) -> None:
     assert "Nothing was searched" in text
 
 
-def test_passwords_in_a_command_do_not_reach_the_report(results: Results) -> None:
+def test_passwords_and_folders_do_not_reach_the_report(results: Results) -> None:
     header = replace(results.header, command="python -m study.run --tracking-uri https://user:secret@host/x")
+    header = replace(header, corpus=replace(header.corpus, path="/home/secret/corpus.arrow"))
     context = page_context(replace(results, header=header, questions=()), {"answer": []})
     for template in ("report.html.j2", "report.md.j2", "contrast.tex.j2"):
         assert "secret" not in render(template, context)

@@ -14,7 +14,7 @@ from study.first_screen import answer
 from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_gain
 from study.results import load_results
 from study.sections import contrast_words, how_words, make_sections, opened_words
-from study.tables import Table, arms_table, baseline_of, contrasts_table, square_table
+from study.tables import Table, arms_table, baseline_of, baseline_value, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
 from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
 from tests.fake_study import fake_study
@@ -127,6 +127,12 @@ def test_chance_and_length_alone_stand_under_the_arms(results: Results) -> None:
         assert shown in rows["chance"].cells
         assert rows["chance"].kind == "quiet"
         assert "the clip's length alone" in rows
+    question, known = (
+        results.questions[1],
+        {"chance": 0.5, "duration_only": 0.54, "chance_accuracy": 0.5, "duration_only_accuracy": 0.52},
+    )
+    scores = ("speaker_accuracy", "speaker_verification", "speaker_eer", "emotion_uar")
+    assert [baseline_value(question, score, "duration_only", known) for score in scores] == [0.52, 0.54, 0.46, None]
     assert baseline_of(replace(results, baselines={}), results.questions[0]) == {}
 
 
