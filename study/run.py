@@ -9,13 +9,14 @@ from study.cluster import Resources  # isort: skip  # sets Ray's environment bef
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
 from sermtl.errors import run_command
-from study.confirm import run_confirm
+from study.confirm import confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.header import StudyHeader
 from study.lock import lock_study
 from study.options import Options, read_options
+from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.space import Space, check_tasks, read_space
 from study.track import Tracker
@@ -78,10 +79,20 @@ def run_study(
 
 def search_and_confirm(plan: Plan, header: StudyHeader) -> Outcome:
     """Both phases; the second begins only once the first has finished."""
+    space, budget = plan.space, plan.space.budget
+    if space.searched:
+        plan.view.phase("search", {arm.key: budget.trials * budget.searches for arm in space.arms}, ended(plan.folder, "search"))
     outcome = run_searches(plan)
-    if outcome.finished:
-        outcome = run_confirm(plan, declared_seeds=header.budget["seeds"])
-    return outcome
+    if not outcome.finished:
+        return outcome
+    each = confirm_runs(space) // len(header.confirm)
+    plan.view.phase("confirm", dict.fromkeys(header.confirm, each), ended(plan.folder, "confirm"))
+    return run_confirm(plan, declared_seeds=header.budget["seeds"])
+
+
+def ended(folder: Path, phase: str) -> list[TrialRecord]:
+    """The records that a phase has already."""
+    return [record for record in read_records(folder) if record.identity.phase == phase]
 
 
 def open_corpus(options: Options) -> Corpus:
