@@ -132,7 +132,8 @@ def test_chance_and_length_alone_stand_under_the_arms(results: Results) -> None:
         {"chance": 0.5, "duration_only": 0.54, "chance_accuracy": 0.5, "duration_only_accuracy": 0.52},
     )
     scores = ("speaker_accuracy", "speaker_verification", "speaker_eer", "emotion_uar")
-    assert [baseline_value(question, score, "duration_only", known) for score in scores] == [0.52, 0.54, 0.46, None]
+    values = [baseline_value(question, score, "duration_only", known) for score in scores]
+    assert values == [0.52, 0.54, pytest.approx(0.46), None]
     assert baseline_of(replace(results, baselines={}), results.questions[0]) == {}
 
 
