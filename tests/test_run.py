@@ -1,0 +1,180 @@
+"""The whole study as a user runs it: one command, audio to report, in a process of its own; then again, and changed."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sermtl.config import read_config
+from study.declare import study_name
+from study.options import read_options
+from study.record import read_records
+from study.run import main
+from tests.tiny import make_tiny
+
+SPACE = """
+title = "Does the speaker help?"
+placebo = false
+[questions.emotion]
+main = "emotion"
+auxiliary = ["speaker"]
+margin = 0.02
+[search]
+learning_rate = { low = 0.001, high = 0.1, log = true }
+epochs = { low = 2, high = 3 }
+[weights]
+speaker = { low = 0.1, high = 3.0 }
+[[start]]
+learning_rate = 0.01
+[size.small]
+trials = 3
+seeds = 3
+rungs = [1]
+[size.small.fixed]
+width = 0.03
+frequency_scale = "mel"
+bins = 32
+frames = 32
+hop_ms = 60.0
+window_ms = 64.0
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished study: its folder, the command that made it and what that printed."""
+
+    folder: Path
+    command: list[str]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    home = tmp_path_factory.mktemp("study")
+    (home / "mine.toml").write_text(SPACE)
+    make_tiny(home / "tiny.arrow")
+    options = ["--space", str(home / "mine.toml"), "--corpus", str(home / "tiny.arrow"), "--size", "small"]
+    command = [*options, "--runs", str(home / "runs"), "--name", "demo", "--slots", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "study.run", *command],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env={**os.environ, "HOME": str(home)},
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return Ran(home / "runs" / "demo", command, done.stdout)
+
+
+def test_every_run_ended_once_with_its_files(ran: Ran) -> None:
+    records = read_records(ran.folder)
+    search = [record for record in records if record.identity.phase == "search"]
+    confirm = [record for record in records if record.identity.phase == "confirm"]
+    assert sorted((r.identity.arm, r.identity.number) for r in search) == [
+        (arm, number) for arm in ("emotion.control", "emotion.mtl") for number in range(3)
+    ]
+    assert {r.state for r in search} <= {"COMPLETE", "PRUNED"}
+    arms = ("control", "control-recipe-helped", "mtl", "mtl-recipe-alone")
+    assert sorted((r.identity.arm, r.identity.seed) for r in confirm) == [
+        (f"emotion.{arm}", seed) for arm in arms for seed in (1000, 1001, 1002)
+    ]
+    for record in confirm:
+        assert record.state == "COMPLETE"
+        assert record.predictions is not None
+        assert (ran.folder / record.predictions).is_file()
+        assert 0 <= record.test_scores["emotion_uar"] <= 1
+        assert len(record.epochs) == record.config["epochs"]
+
+
+def test_nothing_is_left_running_in_any_store(ran: Ran) -> None:
+    names = optuna.get_all_study_names(f"sqlite:///{ran.folder / 'optuna.db'}")
+    assert sorted(names) == ["demo/confirm", "demo/emotion.control/search-0", "demo/emotion.mtl/search-0"]
+    for name in names:
+        trials = optuna.load_study(study_name=name, storage=f"sqlite:///{ran.folder / 'optuna.db'}").trials
+        assert all(trial.state.is_finished() for trial in trials)
+    with closing(sqlite3.connect(ran.folder / "mlflow.db")) as connection:
+        statuses = dict(connection.execute("select status, count(*) from runs group by status"))
+    assert "RUNNING" not in statuses
+    assert sum(statuses.values()) >= 6 + 12  # a run per trial, and their parents
+
+
+def test_the_first_start_point_was_tried_first(ran: Ran) -> None:
+    first = [r for r in read_records(ran.folder) if r.identity.phase == "search" and r.identity.number == 0]
+    assert {r.params["learning_rate"] for r in first} == {0.01}
+
+
+def test_both_arms_are_confirmed_on_the_same_seeds_and_speakers(ran: Ran) -> None:
+    import pyarrow.parquet as pq
+
+    confirm = [r for r in read_records(ran.folder) if r.identity.phase == "confirm"]
+    tables = [pq.read_table(ran.folder / str(r.predictions)) for r in confirm]
+    speakers = {tuple(sorted(set(table["speaker"].to_pylist()))) for table in tables}
+    assert len(speakers) == 1
+    header = json.loads((ran.folder / "study.json").read_text())
+    parts = header["splits"][0]["parts"]
+    assert list(speakers.pop()) == parts["test"]["speakers"]
+    assert not set(parts["test"]["speakers"]) & (set(parts["train"]["speakers"]) | set(parts["dev"]["speakers"]))
+
+
+def test_it_says_what_runs_before_and_where_things_are_after(ran: Ran) -> None:
+    lines = ran.printed.splitlines()
+    assert lines[0] == "study   demo: Does the speaker help?"
+    assert [line.split()[0] for line in lines[:8]] == ["study", "corpus", "split", "model", "device", "budget", "time", "folder"]
+    assert "mlflow ui --backend-store-uri sqlite:///" in ran.printed
+    assert "optuna-dashboard sqlite:///" in ran.printed
+    assert (ran.folder / "report" / "index.html").is_file()
+
+
+def test_a_winner_is_a_configuration_that_trains(ran: Ran) -> None:
+    winners = sorted(path.name for path in (ran.folder / "winners").glob("*.toml"))
+    assert winners == ["emotion.control-search0.toml", "emotion.mtl-search0.toml"]
+    assert read_config(ran.folder / "winners" / "emotion.mtl-search0.toml").auxiliary.keys() == {"speaker"}
+
+
+def test_the_same_command_only_renders_again(ran: Ran) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (ran.folder / "records").rglob("*.json")}
+    page = (ran.folder / "report" / "index.html").read_bytes()
+    assert main(ran.command) == 0
+    assert {path: path.stat().st_mtime_ns for path in (ran.folder / "records").rglob("*.json")} == before
+    assert (ran.folder / "report" / "index.html").read_bytes() == page
+
+
+def refusal(argv: list[str]) -> str:
+    """What a command that is a user's mistake prints: one line; its exit code is 2."""
+    done = subprocess.run([sys.executable, "-m", "study.run", *argv], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_a_changed_study_is_refused(ran: Ran) -> None:
+    assert "cannot be extended" in refusal([*ran.command, "--trials", "9"])
+    assert "another --name" in refusal([*ran.command, "--set", "width=0.04"])
+
+
+def test_a_dry_run_runs_nothing(ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*ran.command, "--runs", str(tmp_path), "--dry-run"]) == 0
+    assert "dry run: nothing was run" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_name_stays_in_its_folder() -> None:
+    from sermtl.errors import StudyError
+
+    assert study_name("mtl-crema-d.1") == "mtl-crema-d.1"
+    for bad in ("", "../up", "a/b", ".hidden", "a..b", "x" * 81, "a b"):
+        with pytest.raises(StudyError, match="is not a study's name"):
+            study_name(bad)
+
+
+def test_the_default_space_is_the_two_questions() -> None:
+    assert read_options([]).space == "mtl"
