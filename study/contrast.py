@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from study.bootstrap import RESAMPLES, crossed_interval
 from study.error_rates import Cell, judge, measured_cells
-from study.layout import analyse, layout_of, mean_of, mean_there
+from study.layout import FOLDS, analyse, layout_of, mean_of, mean_there
 from study.stats import holm, probability_of_improvement, relative_gain
 from study.verdict import Verdict, decide
 
@@ -203,7 +203,8 @@ def _decided(c: Contrast) -> Contrast:
 
 def _judged(c: Contrast, design: Design, cells: tuple[Cell, ...]) -> Contrast:
     """The contrast with its verdict, or with the reason why there can be none."""
-    refused, caveats = judge(cells, c.n_speakers, c.n_seeds, c.n_searches)
+    folds = c.method.startswith(FOLDS)  # a plain t-test, and not a layout that was simulated
+    refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, c.n_searches)
     if c.n_speakers < FEW_SPEAKERS:
         caveats += (
             f"Only {c.n_speakers} test speakers: grouped k-fold over all speakers, searched in each fold, would tell more.",

@@ -15,6 +15,8 @@ from scipy.sparse.csgraph import connected_components
 
 from study.stats import Array, CrossedMean, crossed_mean
 
+FOLDS = "t over the means of"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -62,7 +64,7 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str]:
     table = _group_means(runs, layout.groups)
     folds = _folds(table)
     if len(folds) > 1:
-        return crossed_mean(_fold_means(table, folds)[None, :]), f"t over the means of {len(folds)} folds of speakers"
+        return crossed_mean(_fold_means(table, folds)[None, :]), f"{FOLDS} {len(folds)} folds of speakers"
     outer, inner = crossed_mean(table), crossed_mean(runs)
     wider = inner if _half_width(inner) > _half_width(outer) else outer
     words = f"crossed random effects (speaker x {layout.factor}, over seeds), Satterthwaite t"

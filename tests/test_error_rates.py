@@ -1,0 +1,73 @@
+"""Which sizes of study are judged by which simulated ones, and what follows."""
+
+import math
+
+import pytest
+
+from study.error_rates import Cell, judge, measured_cells, nearest
+
+
+def cell(
+    speakers: int, seeds: int, searches: int = 1, seed_sd: float = 0.01, search_sd: float = 0.0, coverage: float = 0.95
+) -> Cell:
+    return Cell(speakers, seeds, searches, seed_sd, search_sd, 2000, coverage, 1 - coverage, 1 - coverage, None, 0.05)
+
+
+GRID = tuple(cell(i, j) for i in (6, 24) for j in (3, 10))
+
+
+@pytest.mark.parametrize(("size", "judged_by"), [((6, 3), (6, 3)), ((23, 9), (6, 3)), ((24, 10), (24, 10)), ((400, 99), (24, 10))])
+def test_nearest_is_the_largest_not_above(size: tuple[int, int], judged_by: tuple[int, int]) -> None:
+    assert [(c.speakers, c.seeds) for c in nearest(GRID, *size, 1)] == [judged_by]
+
+
+def test_smaller_than_the_grid_has_no_verdict() -> None:
+    refused, _ = judge(GRID, 5, 10, 1)
+    assert refused is not None
+    assert "6 test speakers and 3 seeds" in refused
+
+
+def test_nominal_cells_forbid_nothing() -> None:
+    assert judge(GRID, 24, 10, 1) == (None, ())
+
+
+@pytest.mark.parametrize("coverage", [0.93, 0.95, 0.99])
+def test_tolerance_is_two_points_and_one_sided(coverage: float) -> None:
+    assert judge((cell(6, 3, coverage=coverage),), 6, 3, 1)[0] is None
+
+
+def test_the_worst_standard_deviation_counts() -> None:
+    refused, _ = judge((cell(6, 3, seed_sd=0.01), cell(6, 3, seed_sd=0.02, coverage=0.91)), 6, 3, 1)
+    assert refused is not None
+    assert "91.0%" in refused
+
+
+def test_what_one_search_cannot_know_is_a_caveat_not_a_refusal() -> None:
+    refused, caveats = judge((cell(6, 3), cell(6, 3, search_sd=0.015, coverage=0.7)), 6, 3, 1)
+    assert refused is None
+    assert len(caveats) == 1
+    assert "70%" in caveats[0]
+
+
+def test_several_searches_answer_for_their_variation() -> None:
+    cells = (cell(6, 3), cell(6, 3, searches=2, search_sd=0.015, coverage=0.7))
+    assert judge(cells, 6, 3, 2)[0] is not None
+    assert judge(cells, 6, 3, 1) == (None, ())
+
+
+def test_nothing_measured_says_nothing() -> None:
+    assert judge((), 2, 3, 1) == (None, ())
+
+
+def test_the_table_that_ships_covers_the_grid_that_was_asked_for() -> None:
+    cells = measured_cells()
+    sizes = {(c.speakers, c.seeds) for c in cells if c.studies >= 2000}
+    assert sizes == {(i, j) for i in (6, 24, 91) for j in (3, 5, 10, 30)}
+    assert len({c.seed_sd for c in cells}) == 2
+    assert {(c.searches, c.search_sd) for c in cells} >= {(1, 0.0), (1, 0.015), (3, 0.015)}
+    assert not any(math.isnan(c.coverage) for c in cells)
+
+
+def test_a_plain_study_may_have_a_verdict() -> None:
+    assert judge(measured_cells(), 12, 5, 1)[0] is None
+    assert judge(measured_cells(), 24, 10, 1)[0] is None
