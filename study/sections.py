@@ -123,10 +123,11 @@ def _search_words(results: Results) -> str:
         return "Nothing was searched: every arm is a recipe fixed in the space file."
     objectives = listing(list(dict.fromkeys(score_words(question.objective) for question in header.questions)))
     times = f" in each of {searches} repetitions" if searches > 1 else ""
-    rungs = listing([str(rung) for rung in budget.get("rungs", [])])
+    rungs = [str(rung) for rung in budget.get("rungs", [])]
+    pruned = f", pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}" if rungs else ""
     return (
         f"Every arm was searched with {count(trials, 'trial')}{times} by the same sampler and pruner, over the same ranges and "
-        f"from the same start points, for dev {objectives}{f', pruned at epochs {rungs}' if rungs else ''}."
+        f"from the same start points, for dev {objectives}{pruned}."
     )
 
 
@@ -162,7 +163,11 @@ def test_basis(results: Results) -> str:
     """What test numbers are of."""
     seeds = confirm_seeds(results)
     speakers = len({speaker for arm in results.arms.values() for speaker in arm.speakers})
-    return f"{count(speakers, 'test speaker')} × {count(len(seeds), 'seed')} ({_span(seeds)}) · {source(results)}"
+    declared = sorted(
+        {seed for arm in results.arms.values() for (_, seed), look in zip(arm.columns, arm.looks, strict=True) if look == 1}
+    )
+    verdict = f"; verdict and contrasts: the declared {_span(declared)}" if declared != seeds else ""
+    return f"{count(speakers, 'test speaker')} × {count(len(seeds), 'seed')} ({_span(seeds)}{verdict}) · {source(results)}"
 
 
 def dev_basis(results: Results) -> str:

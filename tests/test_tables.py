@@ -14,6 +14,7 @@ from study.first_screen import answer
 from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_gain
 from study.results import load_results
 from study.sections import contrast_words, how_words, make_sections, opened_words
+from study.sections import test_basis as basis_of_test
 from study.tables import Table, arms_table, baseline_of, baseline_value, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
 from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
@@ -45,6 +46,12 @@ def test_every_section_says_what_its_numbers_are_of(results: Results) -> None:
         assert "speaker-s0" in section.basis
         assert "ffffffffffff" in section.basis
         assert "0123456789ab" in section.basis
+
+
+def test_seeds_added_later_are_told_from_the_declared_ones(results: Results) -> None:
+    assert "3 seeds (1000–1002) ·" in basis_of_test(results)
+    later = {key: replace(arm, looks=(1, 1, 2)) for key, arm in results.arms.items()}
+    assert "3 seeds (1000–1002; verdict and contrasts: the declared 1000–1001) ·" in basis_of_test(replace(results, arms=later))
 
 
 def test_the_primary_contrast_stands_first_with_its_holm_p(results: Results) -> None:
