@@ -63,6 +63,11 @@ def default_uri(study_folder: Path) -> str:
     return f"sqlite:///{study_folder.resolve() / 'mlflow.db'}"
 
 
+def store_name(study_folder: Path, uri: str) -> str:
+    """What the ledger calls a store: no secrets, and the same for a study folder that was moved."""
+    return "here" if uri == default_uri(study_folder) else mask_secrets(uri)
+
+
 def sqlite_path(uri: str) -> Path | None:
     """The file of a SQLite URI, None for any other store."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None

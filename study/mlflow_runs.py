@@ -30,26 +30,33 @@ class MlflowRuns:
     open   runs found RUNNING or SCHEDULED when connecting, by identity: what an interrupted driver left
     """
 
-    def __init__(self, study_folder: Path, header: StudyHeader, uri: str) -> None:
-        """Connect; make the experiment where it is missing. Raises StudyError (a database of another MLflow) or MlflowException."""
+    def __init__(self, study_folder: Path, header: StudyHeader, uri: str, create: bool = True) -> None:
+        """Connect; make the experiment where it is missing, unless told not to.
+
+        Raises StudyError (a database of another MLflow, or nothing there and none to be made), MlflowException.
+        """
         quiet_mlflow()
         path = sqlite_path(uri)
         if path is not None:
+            if not create and not path.exists():
+                raise StudyError(f"{path}: no such database")
             prepare_sqlite(path)
         from mlflow import MlflowClient
 
-        self.header = header
+        self.header, self.uri = header, uri
         self.client = MlflowClient(uri, registry_uri=uri)
         served = uri.startswith(("http://", "https://"))
         self._artifacts = None if served else (study_folder.resolve() / "mlartifacts").as_uri()
-        self.experiment, self.fresh = self._experiment()
+        self.experiment, self.fresh = self._experiment(create)
         self.open: dict[str, str] = {} if self.fresh else self._unfinished()
         self._parents: dict[str, str] = {}
 
-    def _experiment(self) -> tuple[str, bool]:
+    def _experiment(self, create: bool) -> tuple[str, bool]:
         """The experiment's id and whether it was made just now. Another study of the same name on the server is left alone."""
         for name in (self.header.name, f"{self.header.name} ({self.header.created})"):
             found = self.client.get_experiment_by_name(name)
+            if found is None and not create:
+                raise StudyError(f"{mask_secrets(self.uri)}: holds no experiment of study {self.header.name!r}")
             if found is None:
                 return self.client.create_experiment(name, self._artifacts, tags=experiment_tags(self.header)), True
             if found.lifecycle_stage == "active" and found.tags.get("created") == self.header.created:
@@ -171,6 +178,11 @@ class MlflowRuns:
         """Mark a run as waiting for the study to be continued."""
         self.client.set_tag(run_id, "state", "INTERRUPTED")
         self.client.set_terminated(run_id, INTERRUPTED)
+
+    def delete(self, run_id: str) -> None:
+        """Take a run out of the experiment; MLflow keeps it as deleted."""
+        self.client.delete_run(run_id)
+        self.open = {label: other for label, other in self.open.items() if other != run_id}
 
     def end_leftovers(self) -> None:
         """End this session's parents, and what an earlier session left open and nobody took up."""

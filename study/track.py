@@ -160,7 +160,7 @@ class Tracker:
 
     def _connect(self) -> NoteWriter:
         """Open the store and queue the records it does not hold."""
-        writer = NoteWriter(self._folder, self._header, self.uri, mask_secrets(self.uri))
+        writer = NoteWriter(self._folder, self._header, self.uri)
         with self._changed:
             for note in writer.missing():
                 if note.folder not in self._live:

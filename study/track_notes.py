@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from study.confusion_figure import class_names, draw_confusion
 from study.header import StudyHeader
 from study.ledger import Ledger
+from study.mlflow_connection import store_name
 from study.mlflow_runs import STATUS, MlflowRuns, Rows, ending_scores, ending_tags, flat_params, record_rows
 from study.record import Identity, TrialRecord, read_record
 
@@ -44,11 +45,12 @@ class Note:
 class NoteWriter:
     """Writes notes into a study's MLflow experiment, each step repeatable."""
 
-    def __init__(self, study_folder: Path, header: StudyHeader, uri: str, name: str) -> None:
-        """`name` is what the ledger calls the store. Raises StudyError, MlflowException."""
+    def __init__(self, study_folder: Path, header: StudyHeader, uri: str, anew: bool = False) -> None:
+        """Connect; `anew` forgets the ledger. Raises StudyError, MlflowException."""
         self._folder = study_folder
         self.store = MlflowRuns(study_folder, header, uri)
-        self.ledger = Ledger(study_folder, f"{name} experiment {self.store.experiment}", empty=self.store.fresh)
+        name = f"{store_name(study_folder, uri)} experiment {self.store.experiment}"
+        self.ledger = Ledger(study_folder, name, empty=self.store.fresh or anew)
 
     def missing(self) -> list[Note]:
         """Notes for the records that MLflow does not hold yet."""

@@ -30,8 +30,9 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     if run_id is None or not model_path.is_file():
         raise StudyError(f"{record.identity.label}: no {'MLflow run' if run_id is None else f'model at {model_path}'}")
     client, name = store.client, model_name(record.identity.study, arm)
-    if _registered(client, name, run_id):
+    if registered(client, arm, record, run_id):
         return
+    _make_name(client, name)
     model = client.create_logged_model(store.experiment, "model", source_run_id=run_id, tags={"identity": record.identity.label})
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model", model_path, model)
@@ -48,8 +49,13 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
 
 
-def _registered(client: Any, name: str, run_id: str) -> bool:
-    """Whether the registry holds this run's model; makes the name where it is missing."""
+def registered(client: Any, arm: str, record: TrialRecord, run_id: str) -> bool:
+    """Whether the registry holds this run's model as the arm's winner."""
+    name = model_name(record.identity.study, arm)
+    return any(found.run_id == run_id for found in client.search_model_versions(f"name='{name}'"))
+
+
+def _make_name(client: Any, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -57,7 +63,6 @@ def _registered(client: Any, name: str, run_id: str) -> bool:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return any(found.run_id == run_id for found in client.search_model_versions(f"name='{name}'"))
 
 
 def _link(client: Any, run_id: str, model_id: str, step: int) -> None:

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from sermtl.errors import StudyError, run_command
-from study.status import find_study, lock_holder, main, read_standing, running_trials, show_study, wanted_runs
 from study.lock import lock_study
+from study.status import find_study, lock_holder, main, read_standing, running_trials, show_study, wanted_runs
 from study.store import database_path, open_storage
 from tests.tracked import identity, keep, make_header, make_record, new_study
 

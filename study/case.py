@@ -1,0 +1,83 @@
+"""What the doctor looks at: a study's folder, its header, its records and where its stores are."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sermtl.errors import StudyError
+from study.header import StudyHeader
+from study.ledger import record_folders
+from study.record import TrialRecord, read_record
+from study.space import Space, standing_space
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that disagrees: `where` is the store, `what` one line that names the run."""
+
+    where: str
+    what: str
+
+
+class Stage(Protocol):
+    """A part of the examination. `fix` repairs what `check` finds and returns what it did, one line each."""
+
+    def check(self) -> list[Finding]: ...
+    def fix(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """tracking_uri: MLflow's store; storage: Optuna's database URL, None for SQLite in the folder."""
+
+    folder: Path
+    header: StudyHeader
+    tracking_uri: str
+    storage: str | None = None
+
+    def record_file(self, folder: str) -> Path:
+        return self.folder / "records" / f"{folder}.json"
+
+    def read(self, folder: str) -> TrialRecord:
+        """The record of a run (`Identity.folder`). Raises StudyError when it is damaged or another run's."""
+        record = read_record(self.record_file(folder))
+        if record.identity.folder != folder or record.identity.study != self.header.name:
+            raise StudyError(f"{self.record_file(folder)}: holds the record of {record.identity.label}")
+        return record
+
+    def records(self) -> dict[str, TrialRecord]:
+        """Every readable record by its run's folder; damaged ones are the business of `doctor_records`."""
+        found = {}
+        for folder in record_folders(self.folder):
+            try:
+                found[folder] = self.read(folder)
+            except StudyError:
+                continue
+        return found
+
+    def space(self) -> Space:
+        return standing_space(self.header.space_name, self.header.size, self.header.space)
+
+    def best(self) -> dict[tuple[str, int], TrialRecord]:
+        """(arm, search) → the search's best complete trial, the earlier one where two are equal."""
+        best: dict[tuple[str, int], TrialRecord] = {}
+        for record in sorted(self.records().values(), key=lambda r: r.identity.number):
+            key = (record.identity.arm, record.identity.search)
+            if record.identity.phase == "search" and record.value is not None:
+                standing = best.get(key)
+                if standing is None or standing.value is None or record.value > standing.value:
+                    best[key] = record
+        return best
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to the first free `NAME.damaged-N`; SQLite's side files go with it."""
+    number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.damaged-{n}").exists())
+    target = path.with_name(f"{path.name}.damaged-{number}")
+    path.rename(target)
+    for end in ("-wal", "-shm"):
+        side = path.with_name(path.name + end)
+        if side.exists():
+            side.rename(target.with_name(target.name + end))
+    return target

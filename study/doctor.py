@@ -1,0 +1,83 @@
+"""Reconcile a study's stores: `python -m study.doctor NAME [--fix]`.
+
+The records are the truth about what ended, Optuna's database about what did not. The doctor says what disagrees with
+them in Optuna, MLflow, the checkpoints and the predictions; with --fix it repairs what can be repaired and looks again.
+Exit code 0 when all agree (again), 1 when something still disagrees, 2 for a mistake, e.g. a study that is running.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sermtl.errors import StudyError, run_command
+from study.case import Case, Finding, Stage
+from study.doctor_files import Checkpoints, Predictions
+from study.doctor_mlflow import Mlflow
+from study.doctor_optuna import Optuna
+from study.doctor_records import Records
+from study.header import read_header
+from study.ledger import ledger_path
+from study.lock import lock_study
+from study.mlflow_connection import default_uri, mask_secrets
+from study.status import find_study
+
+
+def stages(case: Case) -> list[Stage]:
+    """In this order: what a later stage leans on is put right before it."""
+    return [Records(case), Optuna(case), Mlflow(case), Checkpoints(case), Predictions(case)]
+
+
+def examine(case: Case, fix: bool) -> tuple[list[Finding], list[str]]:
+    """What disagrees (with `fix`: what still does), and what was done about it."""
+    left: list[Finding] = []
+    done: list[str] = []
+    for stage in stages(case):
+        found = stage.check()
+        if found and fix:
+            done += stage.fix()
+            found = stage.check()
+        left += found
+    return left, done
+
+
+def tracking_uri(folder: Path, given: str | None) -> str:
+    """Where the study is tracked. Raises StudyError when it is tracked elsewhere than here and no URI was given."""
+    here = default_uri(folder)
+    if given is not None or not ledger_path(folder).exists():
+        return given or here
+    store = ledger_path(folder).read_text(encoding="utf-8").partition("\n")[0].rpartition(" experiment ")[0]
+    if store.startswith(("http://", "https://", "postgresql", "mysql")):
+        raise StudyError(f"{folder}: is tracked at {store}; give the same --tracking-uri")
+    return here
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.doctor", description="Reconcile a study's records, Optuna, MLflow and files."
+    )
+    parser.add_argument("name", metavar="NAME", help="a study's name or folder")
+    parser.add_argument("--fix", action="store_true", help="repair what disagrees")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
+    parser.add_argument("--tracking-uri", help="the MLflow server that the study was run with; default: SQLite in its folder")
+    parser.add_argument("--storage", help="the Optuna database URL that the study was run with; default: SQLite in its folder")
+    args = parser.parse_args(argv)
+    folder = find_study(args.name, args.runs)
+    case = Case(folder, read_header(folder), tracking_uri(folder, args.tracking_uri), args.storage)
+    with lock_study(folder):
+        left, done = examine(case, args.fix)
+    for line in done:
+        print(f"done         {mask_secrets(line)}")
+    for finding in left:
+        print(f"{finding.where:<12} {mask_secrets(finding.what)}")
+    print(f"{case.header.name}: {_verdict(left, done, args.fix)}")
+    return 1 if left else 0
+
+
+def _verdict(left: list[Finding], done: list[str], fix: bool) -> str:
+    if not left:
+        return f"{len(done)} thing(s) done, all stores agree" if done else "all stores agree"
+    return f"{len(left)} thing(s) disagree" + (" and could not be repaired" if fix else "; --fix repairs what can be repaired")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,205 @@
+"""The doctor on MLflow: one run per record, whole and ended as the record says; nothing left running."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Any
+
+from sermtl.errors import StudyError
+from study.case import Case, Finding, set_aside
+from study.doctor_records import restore_records
+from study.mlflow_connection import mask_secrets, one_line, sqlite_path, unreachable
+from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, is_parent
+from study.record import TrialRecord
+from study.track_notes import Note, NoteWriter
+from study.winner_model import register_winner, registered
+
+Trouble = tuple[str, str, Callable[[NoteWriter], str]]  # run's folder, what is wrong, and its repair
+
+
+class Mlflow:
+    """MLflow is the records' projection: whatever differs is written anew from them."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def check(self) -> list[Finding]:
+        if not self._case.records() and not self._exists():
+            return []
+        try:
+            store = MlflowRuns(self._case.folder, self._case.header, self._case.tracking_uri, create=False)
+            return [Finding("mlflow", f"{folder}: {what}") for folder, what, _ in _Examination(self._case, store).troubles()]
+        except StudyError as error:
+            return [Finding("mlflow", str(error))]
+        except Exception as error:
+            if not unreachable(error):
+                raise
+            return [Finding("mlflow", f"{mask_secrets(self._case.tracking_uri)} does not answer ({one_line(error)})")]
+
+    def fix(self) -> list[str]:
+        done = self._replace_damaged()
+        try:
+            writer = NoteWriter(self._case.folder, self._case.header, self._case.tracking_uri, anew=True)
+            examination = _Examination(self._case, writer.store)
+            done += [f"{folder}: {repair(writer)}" for folder, _, repair in examination.troubles()]
+            writer.store.end_leftovers()
+            self._fill_ledger(writer)
+        except StudyError:
+            return done  # another version's database: the next check says so
+        except Exception as error:
+            if not unreachable(error):
+                raise
+        return done
+
+    def _exists(self) -> bool:
+        path = sqlite_path(self._case.tracking_uri)
+        return path is None or path.exists()
+
+    def _replace_damaged(self) -> list[str]:
+        """Set a SQLite file aside that is none, or has lost pages; a new one is then made from the records."""
+        import sqlite3
+        from contextlib import closing
+
+        path = sqlite_path(self._case.tracking_uri)
+        if path is None or not path.exists():
+            return []
+        try:
+            with closing(sqlite3.connect(path, timeout=20)) as database:
+                verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+        except sqlite3.OperationalError:
+            return []
+        except sqlite3.DatabaseError as error:
+            verdict = str(error)
+        return [] if verdict == "ok" else [f"{path.name}: set aside as {set_aside(path).name} ({verdict})"]
+
+    def _fill_ledger(self, writer: NoteWriter) -> None:
+        """Tell the ledger what MLflow holds now."""
+        records = self._case.records()
+        for run in writer.store.search(""):
+            folder = run.data.tags.get("identity", "").removeprefix(f"{self._case.header.name}/")
+            if folder in records and folder not in writer.ledger.runs:
+                writer.ledger.add(folder, run.info.run_id)
+
+
+class _Examination:
+    """One look at every run of the experiment."""
+
+    def __init__(self, case: Case, store: MlflowRuns) -> None:
+        self._case, self._store = case, store
+        self._records = case.records()
+
+    @cached_property
+    def _runs(self) -> dict[str, list[Any]]:
+        """Runs by `Identity.folder`, parents by theirs."""
+        runs: dict[str, list[Any]] = {}
+        for run in self._store.search(""):
+            label = run.data.tags.get("identity", "")
+            runs.setdefault(label.removeprefix(f"{self._case.header.name}/"), []).append(run)
+        return runs
+
+    def troubles(self) -> Iterator[Trouble]:
+        for folder, runs in sorted(self._runs.items()):
+            if len(runs) > 1:
+                yield folder, f"{len(runs)} runs of one identity", self._deleting(runs, self._keeper(folder, runs))
+        for folder, record in self._records.items():
+            runs = self._runs.get(folder, [])
+            if not runs:
+                yield folder, "not in MLflow", self._finishing(folder)
+                continue
+            yield from self._against_record(folder, record, self._keeper(folder, runs))
+        yield from self._without_record()
+        yield from self._winners()
+
+    def _keeper(self, folder: str, runs: list[Any]) -> Any:
+        """Of several runs the one that the record names, else the one with most in it."""
+        record = self._records.get(folder)
+        named = [run for run in runs if record and run.info.run_id == record.mlflow_run_id]
+        return named[0] if named else max(runs, key=lambda run: (len(run.data.metrics), run.info.end_time or 0))
+
+    def _against_record(self, folder: str, record: TrialRecord, run: Any) -> Iterator[Trouble]:
+        tags, scores = run.data.tags, run.data.metrics
+        epochs = self._epochs(run)
+        told = sorted(set(epochs))
+        final = scores.get("final_value")
+        if len(told) != len(epochs) or not set(told) <= {int(row["epoch"]) for row in record.epochs}:
+            yield folder, f"epochs {epochs} in MLflow, {len(record.epochs)} in the record", self._rewriting(folder, run)
+        elif final != record.value and not (final is not None and record.value is not None and math.isclose(final, record.value)):
+            yield folder, f"final value {final} in MLflow, {record.value} in the record", self._rewriting(folder, run)
+        elif len(told) < len(record.epochs):
+            yield folder, f"{len(told)} of {len(record.epochs)} epochs in MLflow", self._finishing(folder)
+        elif run.info.status != STATUS[record.state] or tags.get("state") != record.state:
+            what = f"{run.info.status} ({tags.get('state', 'no state')}) in MLflow, {record.state} in the record"
+            yield folder, what, self._finishing(folder)
+
+    def _epochs(self, run: Any) -> list[int]:
+        key = next((key for key in PER_EPOCH if key in run.data.metrics), None)
+        return sorted(metric.step for metric in self._store.client.get_metric_history(run.info.run_id, key)) if key else []
+
+    def _without_record(self) -> Iterator[Trouble]:
+        for folder, runs in sorted(self._runs.items()):
+            if folder in self._records:
+                continue
+            run = self._keeper(folder, runs)
+            if run.info.status == "RUNNING":
+                yield folder, "RUNNING in MLflow, but nobody runs it", self._stopping(folder, run)
+            elif not is_parent(f"{self._case.header.name}/{folder}") and run.info.status in STATUS.values():
+                yield folder, f"{run.info.status} in MLflow, but it has no record", self._restoring(folder)
+
+    def _winners(self) -> Iterator[Trouble]:
+        """A search that was confirmed has its winner in the registry, as long as the model file is there."""
+        for (arm, search), record in self._case.best().items():
+            model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
+            chosen = (self._case.folder / "winners" / f"{arm}-search{search}.toml").exists()
+            runs = self._runs.get(record.identity.folder, [])
+            if chosen and model.exists() and not any(registered(self._store.client, arm, record, run.info.run_id) for run in runs):
+                yield f"{arm} search {search}", "its winner is not in MLflow's registry", self._registering(arm, record)
+
+    # ---- repairs -------------------------------------------------------------------------------------------------
+
+    def _deleting(self, runs: list[Any], keeper: Any) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            for run in runs:
+                if run is not keeper:
+                    writer.store.delete(run.info.run_id)
+            return f"{len(runs) - 1} duplicate(s) deleted"
+
+        return repair
+
+    def _finishing(self, folder: str) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            writer.finish(Note(folder, uncertain=True))
+            return "told from its record"
+
+        return repair
+
+    def _rewriting(self, folder: str, run: Any) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            writer.store.delete(run.info.run_id)
+            writer.finish(Note(folder, uncertain=True))
+            return "run deleted and written anew from its record"
+
+        return repair
+
+    def _stopping(self, folder: str, run: Any) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            if is_parent(f"{self._case.header.name}/{folder}"):
+                writer.store.end(run.info.run_id, "FINISHED")
+                return "ended"
+            writer.store.interrupt(run.info.run_id)
+            return "marked as interrupted; the study's command goes on with it"
+
+        return repair
+
+    def _restoring(self, folder: str) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            return "record restored from MLflow" if restore_records(self._case, [folder]) else "MLflow does not hold a whole record"
+
+        return repair
+
+    def _registering(self, arm: str, record: TrialRecord) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
+            register_winner(writer.store, arm, record, writer.store.find(record.identity.label), model)
+            return "registered"
+
+        return repair

@@ -1,0 +1,306 @@
+"""The doctor on Optuna's database: sound, complete, and every trial's state the one its record tells."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from optuna import delete_study
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from sermtl.errors import StudyError
+from study.case import Case, Finding, set_aside
+from study.doctor_records import restore_records
+from study.record import Identity, TrialRecord
+from study.store import FINISHED, TrialBook, backup_path, database_path, open_storage
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """kind: 'missing' or 'untold' (the record tells), 'wrong', 'unrecorded' (ended without a record), 'running'."""
+
+    kind: str
+    study: str
+    folder: str
+    what: str
+
+
+class Optuna:
+    """Optuna remembers every trial; a record, where there is one, tells how it ended."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def check(self) -> list[Finding]:
+        records = self._case.records()
+        if self._case.storage is None and not database_path(self._case.folder).exists():
+            return [Finding("optuna", f"no database, but {len(records)} record(s)")] if records else []
+        try:
+            with self._storage() as storage:
+                return [Finding("optuna", f"{t.folder}: {t.what}") for t in self._troubles(storage)]
+        except StudyError as error:
+            return [Finding("optuna", str(error))]
+
+    def fix(self) -> list[str]:
+        done = self._replace_damaged()
+        try:
+            with self._storage() as storage:
+                return done + self._repair(storage)
+        except StudyError as error:  # another version's database, or a server that is away: the next check says so
+            return [*done, str(error)] if done else []
+
+    @contextmanager
+    def _storage(self) -> Iterator[RDBStorage]:
+        storage = open_storage(self._case.folder, self._case.storage)
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+    # ---- what disagrees ------------------------------------------------------------------------------------------
+
+    def _troubles(self, storage: RDBStorage) -> list[Trouble]:
+        by_study: dict[str, dict[int, TrialRecord]] = {}
+        for record in self._case.records().values():
+            by_study.setdefault(optuna_study(record.identity), {})[record.identity.number] = record
+        there = {
+            s.study_name: s._study_id for s in storage.get_all_studies() if s.study_name.startswith(f"{self._case.header.name}/")
+        }
+        found: list[Trouble] = []
+        for name in sorted({**by_study, **there}):
+            trials = storage.get_all_trials(there[name], deepcopy=False) if name in there else []
+            found += _compare(name, by_study.get(name, {}), {trial.number: trial for trial in trials})
+        return found
+
+    # ---- the file ------------------------------------------------------------------------------------------------
+
+    def _replace_damaged(self) -> list[str]:
+        """Set a damaged SQLite file aside and put its backup in its place, or nothing: then the records refill it."""
+        path, backup = database_path(self._case.folder), backup_path(self._case.folder)
+        if self._case.storage is not None:
+            return []
+        done = []
+        if path.exists():
+            if (why := damage(path)) is None:
+                return []
+            done.append(f"{path.name}: set aside as {set_aside(path).name} ({why})")
+        if backup.exists() and damage(backup) is None:
+            with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(path)) as target:
+                source.backup(target)
+            done.append(f"{path.name}: restored from {backup.name}")
+        return done
+
+    # ---- the trials ----------------------------------------------------------------------------------------------
+
+    def _repair(self, storage: RDBStorage) -> list[str]:
+        troubles = self._troubles(storage)
+        unrecorded = [t for t in troubles if t.kind == "unrecorded"]
+        done = [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, [t.folder for t in unrecorded])]
+        lost = [t for t in unrecorded if t.folder not in self._case.records()]
+        sealed = not (self._case.folder / "opened.json").exists()
+        kept = {t.folder for t in lost if not sealed and not _confirms(t.study)}  # its search is closed: it cannot run again
+        anew = {t.study for t in troubles if t.kind == "wrong"} | {t.study for t in lost if t.folder not in kept}
+        done += [self._delete(storage, name) for name in sorted(anew)]
+        names = sorted({t.study for t in troubles if t.folder not in kept})
+        return done + self._settle(storage, names, kept)
+
+    def _settle(self, storage: RDBStorage, names: list[str], kept: set[str]) -> list[str]:
+        """Tell and refill these studies from the records; one that does not come right is written anew."""
+        settling, done = _Settling(self._case, storage), []
+        for name in names:
+            with suppress(ValueError, KeyError, IndexError, StudyError):  # a spoilt trial, which the next look finds
+                settling.settle(name)
+            if any(t.study == name and t.folder not in kept for t in self._troubles(storage)):
+                done.append(self._delete(storage, name))
+                settling.settle(name)
+            done.append(f"{name}: told from its records; what has not ended waits for the study's command")
+        return done
+
+    def _delete(self, storage: RDBStorage, name: str) -> str:
+        with suppress(KeyError):
+            delete_study(study_name=name, storage=storage)
+        return f"{name}: taken out of Optuna's database, to be written anew from the records"
+
+
+def optuna_study(identity: Identity) -> str:
+    """The Optuna study that a run belongs to."""
+    last = "confirm" if identity.phase == "confirm" else f"{identity.arm}/search-{identity.search}"
+    return f"{identity.study}/{last}"
+
+
+def _confirms(name: str) -> bool:
+    return name.endswith("/confirm") and name.count("/") == 1
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a SQLite file, None when it is sound."""
+    try:
+        with closing(sqlite3.connect(path, timeout=20)) as database:
+            verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+            database.execute("SELECT COUNT(*) FROM trials")
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return None if verdict == "ok" else verdict
+
+
+def _compare(name: str, records: dict[int, TrialRecord], trials: dict[int, FrozenTrial]) -> Iterator[Trouble]:
+    for number, record in sorted(records.items()):
+        trial, folder = trials.get(number), record.identity.folder
+        if trial is None:
+            yield Trouble("missing", name, folder, "not in Optuna's database")
+        elif not trial.state.is_finished():
+            yield Trouble("untold", name, folder, f"{trial.state.name} in Optuna, {record.state} in its record")
+        elif (why := _difference(trial, record)) is not None:
+            yield Trouble("wrong", name, folder, why)
+    for number, trial in sorted(trials.items()):
+        if number in records:
+            continue
+        folder = _folder(trial, name)
+        if trial.state.is_finished():
+            yield Trouble("unrecorded", name, folder, f"{trial.state.name} in Optuna, but it has no record")
+        elif trial.state == TrialState.RUNNING:
+            yield Trouble("running", name, folder, "RUNNING in Optuna, but nobody runs it")
+
+
+def _difference(trial: FrozenTrial, record: TrialRecord) -> str | None:
+    if trial.state != FINISHED[record.state]:
+        return f"{trial.state.name} in Optuna, {record.state} in its record"
+    wanted = record.value if record.value is not None else 0.0
+    if trial.state == TrialState.COMPLETE and not math.isclose(trial.value or 0.0, wanted, rel_tol=1e-9, abs_tol=1e-12):
+        return f"value {trial.value} in Optuna, {record.value} in its record"
+    told = trial.user_attrs.get("identity")
+    if told is not None and Identity(**told).folder != record.identity.folder:
+        return f"Optuna's trial {trial.number} is {Identity(**told).folder}"
+    return None
+
+
+def _folder(trial: FrozenTrial, name: str) -> str:
+    told = trial.user_attrs.get("identity")
+    return Identity(**told).folder if told is not None else f"{name} trial {trial.number}"
+
+
+class _Nobody:
+    """Stands for MLflow and the view while the journal settles: MLflow is examined next, and nothing is shown."""
+
+    def run_ended(self, record: TrialRecord, confusion: Any = None) -> None:
+        pass
+
+
+class _Settling:
+    """Brings Optuna's studies into line with the records, by the driver's own write path."""
+
+    def __init__(self, case: Case, storage: RDBStorage) -> None:
+        from study.journal import Journal  # brings Ray, which only a repair needs
+
+        self._case, self._storage, self._space = case, storage, case.space()
+        self._records = list(case.records().values())
+        nobody: Any = _Nobody()
+        self._journal = Journal(case.folder, nobody, nobody)
+
+    def settle(self, name: str) -> None:
+        """Bring one Optuna study into line."""
+        if _confirms(name):
+            self._confirm()
+        else:
+            self._search(name)
+
+    def _search(self, name: str) -> None:
+        """One arm's search: told, refilled, and what has not ended left waiting."""
+        from study.job import Workplace
+        from study.search import ArmSearch
+
+        _, key, last = name.split("/")
+        search, header = int(last.removeprefix("search-")), self._case.header
+        question, arm = next((q, arm) for q in self._space.questions for arm in q.arms if arm.key == key)
+        draw = search % len(header.splits) if self._space.nested else 0
+        source = ArmSearch(
+            self._space,
+            arm,
+            question.objective,
+            search,
+            study=header.name,
+            storage=self._storage,
+            journal=self._journal,
+            place=Workplace(str(self._case.folder), header.corpus.path, header.corpus.checksum, "auto", 1),
+            split_id=lambda config: header.splits[draw].id,
+            seed=0,
+        )
+        source.settle([record for record in self._records if record.identity.phase == "search"])
+        _pause(source.book)
+
+    def _confirm(self) -> None:
+        """The confirm runs, likewise. A number that has neither trial nor record gets a run that has neither."""
+        from study.journal import frozen_from
+
+        book = TrialBook(self._storage, f"{self._case.header.name}/confirm")
+        recorded = {record.identity.number: record for record in self._records if record.identity.phase == "confirm"}
+        distributions = self._distributions()
+        free = self._free(book, recorded)
+        for number in range(len(book), max(recorded, default=-1) + 1):
+            record = recorded.get(number)
+            if record is not None:
+                params = confirm_params(record.identity)
+                attributes = {"identity": asdict(record.identity), "exempt": True}
+                book.add(frozen_from(replace(record, params=params), distributions, attributes))
+                continue
+            trial = book.draw(distributions, RandomSampler(seed=0), confirm_params(next(free)))
+            book.write(trial, {"identity": asdict(self._identity(trial)), "exempt": True})
+        for trial in book.trials:
+            self._journal.settle(book, self._identity(trial))
+        _pause(book)
+
+    def _distributions(self) -> dict[str, BaseDistribution]:
+        """As `study.confirm` declares them."""
+        from study.confirm import LAST_SEED, SEED
+
+        return {
+            "arm": CategoricalDistribution(list(self._case.header.confirm)),
+            "search": IntDistribution(0, self._space.budget.searches - 1),
+            "split": CategoricalDistribution(sorted({split.id for split in self._case.header.splits})),
+            "seed": IntDistribution(SEED, LAST_SEED),
+        }
+
+    def _free(self, book: TrialBook, recorded: dict[int, TrialRecord]) -> Iterator[Identity]:
+        """Confirm runs that have neither a trial nor a record, in the order in which they would have been made."""
+        from study.confirm import SEED
+
+        header, space = self._case.header, self._space
+        taken = {self._identity(trial).folder for trial in book.trials} | {r.identity.folder for r in recorded.values()}
+        for seed in range(SEED, SEED + confirm_seeds(self._case)):
+            for search in range(space.budget.searches):
+                draws = [search % len(header.splits)] if space.nested else range(len(header.splits))
+                for split in (header.splits[draw].id for draw in draws):
+                    for arm in header.confirm:
+                        run = Identity(header.name, arm, 0, "confirm", split, seed, search)
+                        if run.folder not in taken:
+                            yield run
+
+    def _identity(self, trial: FrozenTrial) -> Identity:
+        p = trial.params
+        return Identity(self._case.header.name, p["arm"], trial.number, "confirm", p["split"], p["seed"], p["search"])
+
+
+def confirm_params(identity: Identity) -> dict[str, Any]:
+    """What a confirm run's Optuna trial has for parameters."""
+    return {"arm": identity.arm, "search": identity.search, "split": identity.split, "seed": identity.seed}
+
+
+def confirm_seeds(case: Case) -> int:
+    """Seeds per confirm arm, those of further looks included."""
+    path = case.folder / "opened.json"
+    looks = json.loads(path.read_text(encoding="utf-8"))["looks"] if path.exists() else [case.header.budget["seeds"]]
+    return int(max(looks))
+
+
+def _pause(book: TrialBook) -> None:
+    for trial in book.trials:
+        if not trial.state.is_finished():
+            book.pause(trial.number)

@@ -1,0 +1,153 @@
+"""The doctor on records: damaged ones are restored from MLflow, which was told the same; half-written files go."""
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sermtl.config import make_config
+from sermtl.errors import StudyError, UserError
+from sermtl.files import write_text
+from study.case import Case, Finding, set_aside
+from study.ledger import record_folders
+from study.mlflow_runs import MlflowRuns
+from study.record import Identity, TrialRecord, write_record
+
+
+class Records:
+    """Every record can be read and is where its identity says; nothing is half written; `opened.json` is there if it must be."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def check(self) -> list[Finding]:
+        found = [Finding("records", f"{folder}: damaged ({why})") for folder, why in self._damaged().items()]
+        found += [Finding("files", f"{path.relative_to(self._case.folder)}: half written") for path in self._half_written()]
+        if self._unsealed():
+            found.append(Finding("files", "opened.json: missing, but confirm runs have seen the test part"))
+        return found
+
+    def fix(self) -> list[str]:
+        done = []
+        for path in self._half_written():
+            path.unlink()
+            done.append(f"{path.relative_to(self._case.folder)}: removed")
+        damaged = self._damaged()
+        for folder in damaged:
+            done.append(f"{folder}: set aside as {set_aside(self._case.record_file(folder)).name}")
+        if damaged:
+            done += [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, damaged)]
+        if self._unsealed():
+            write_text(self._case.folder / "opened.json", json.dumps(opened_again(self._case), indent=1) + "\n")
+            done.append("opened.json: written from the confirm runs' records")
+        return done
+
+    def _damaged(self) -> dict[str, str]:
+        damaged = {}
+        for folder in record_folders(self._case.folder):
+            try:
+                self._case.read(folder)
+            except StudyError as error:
+                damaged[folder] = str(error).partition(": ")[2]
+        return damaged
+
+    def _half_written(self) -> list[Path]:
+        return sorted(self._case.folder.rglob(".*.part"))
+
+    def _unsealed(self) -> bool:
+        confirmed = any(record.identity.phase == "confirm" for record in self._case.records().values())
+        return confirmed and not (self._case.folder / "opened.json").exists()
+
+
+def opened_again(case: Case) -> dict[str, Any]:
+    """`opened.json` as the confirm runs' records tell it: when, by whom, and the seeds per arm after each look."""
+    confirmed = [record for record in case.records().values() if record.identity.phase == "confirm"]
+    looks = [int(case.header.budget["seeds"])]
+    for look in range(2, max(record.look for record in confirmed) + 1):
+        looks.append(len({record.identity.seed for record in confirmed if record.look <= look}))
+    return {"opened": min(record.started for record in confirmed), "by": "study.doctor, from the records", "looks": looks}
+
+
+def restore_records(case: Case, folders: Iterable[str]) -> list[str]:
+    """Write the records of these runs anew from MLflow's runs. Returns those that MLflow could give back."""
+    restored: list[str] = []
+    with suppress(Exception):  # MLflow away, damaged or empty: then it gives nothing back, which the next check says
+        store = MlflowRuns(case.folder, case.header, case.tracking_uri, create=False)
+        for folder in folders:
+            run_id = store.find(f"{case.header.name}/{folder}")
+            record = record_from_run(case, store.client, run_id) if run_id else None
+            if record is not None and record.identity.folder == folder:
+                write_record(case.folder, record)
+                restored.append(folder)
+    return restored
+
+
+def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
+    """The record that an ended MLflow run projects; None for a run that has not ended or does not hold a whole one."""
+    run = client.get_run(run_id)
+    tags, scores = run.data.tags, dict(run.data.metrics)
+    if tags.get("state") not in ("COMPLETE", "PRUNED", "FAILED") or not run.info.end_time:
+        return None
+    try:
+        identity = Identity(
+            tags["study"], tags["arm"], int(tags["number"]), tags["phase"], tags["split"], int(tags["seed"]), int(tags["search"])
+        )
+        config = config_from_params(run.data.params)
+    except (KeyError, ValueError, UserError):
+        return None
+    value, device_s = scores.pop("final_value", None), scores.pop("device_s", 0.0)
+    test_scores = {key.removeprefix("test_"): scores.pop(key) for key in list(scores) if key.startswith("test_")}
+    files = {name: Path("predictions") / identity.folder / f"{name}.parquet" for name in ("clips", "pairs")}
+    kept = {name: str(path) for name, path in files.items() if (case.folder / path).exists()}
+    return TrialRecord(
+        identity=identity,
+        state=tags["state"],
+        value=value,
+        params=searched_params(tags.get("searched", ""), config),
+        config=config,
+        epochs=epoch_rows(client, run_id, scores),
+        device_s=device_s,
+        reason=tags.get("reason"),
+        exempt=tags.get("exempt") == "true",
+        test_scores=test_scores,
+        predictions=kept.get("clips"),
+        pairs=kept.get("pairs"),
+        mlflow_run_id=run_id,
+        started=_iso(run.info.start_time),
+        ended=_iso(run.info.end_time),
+        host=tags.get("host", ""),
+        device=tags.get("device", ""),
+        look=int(tags.get("look", 1)),
+    )
+
+
+def config_from_params(params: dict[str, str]) -> dict[str, Any]:
+    """MLflow's parameters, all text, as a run's configuration. Raises ConfigError."""
+    values: dict[str, Any] = {"auxiliary": {}}
+    for key, text in params.items():
+        table, dot, name = key.partition(".")
+        if dot:
+            values.setdefault(table, {})[name] = text
+        else:
+            values[key] = text
+    return make_config(values).model_dump()
+
+
+def searched_params(names: str, config: dict[str, Any]) -> dict[str, Any]:
+    """What the sampler suggested, by the names it has in the tag `searched`."""
+    searched = [name for name in names.split(", ") if name]
+    return {name: config[name] if name in config else config["auxiliary"][name.removeprefix("weight_")] for name in searched}
+
+
+def epoch_rows(client: Any, run_id: str, scores: Iterable[str]) -> list[dict[str, float]]:
+    rows: dict[int, dict[str, float]] = {}
+    for key in scores:
+        for metric in client.get_metric_history(run_id, key):
+            rows.setdefault(metric.step, {"epoch": metric.step})[key] = metric.value
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _iso(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
