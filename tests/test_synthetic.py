@@ -12,6 +12,7 @@ import pytest
 from sermtl.corpora.synthetic import (
     DIMENSIONS,
     EMOTIONS,
+    VERSION,
     SyntheticSettings,
     default_synthetic,
     deliver,
@@ -187,7 +188,7 @@ def test_the_file_says_synthetic_and_how_it_was_made(tmp_path: Path) -> None:
     corpus = Corpus.open(tmp_path / "corpus.arrow", verify=True)
     assert corpus.synthetic
     assert corpus.name == "synthetic"
-    assert {"speakers": 3, "relative": SMALL.relative, "seed": 5, "version": 1}.items() <= corpus.source.items()
+    assert {"speakers": 3, "relative": SMALL.relative, "seed": 5, "version": VERSION}.items() <= corpus.source.items()
     assert done == [(number, 18) for number in range(1, 19)]
     assert set(corpus.columns) == {"speaker", "emotion", "sentence", "level", "sex", "age", "race", "ethnicity"}
 

@@ -22,30 +22,28 @@ from sermtl.corpora.voice import SENTENCES, Delivery, Room, Tract, speak
 from sermtl.corpus import Clip, write_corpus
 from sermtl.errors import ConfigError
 
-VERSION = 1  # of the generator; raised when the same settings no longer give the same audio
+VERSION = 2  # of the generator; raised when the same settings no longer give the same audio
 FIRST_SPEAKER = 1001  # CREMA-D's actors are 1001 to 1091
 MOST_CLIPS = 82  # of one speaker, as in CREMA-D: 12 sentences x 6 emotions, and IEO's five emotions at two more levels
 LEVELS = {"LO": 0.55, "MD": 0.9, "HI": 1.3, "XX": 1.0}  # how strongly the emotion is acted
 
 # How a clip is spoken, as deviations from the mean voice: their sd between speakers, and between clips of one speaker and emotion.
 DIMENSIONS = ("pitch_st", "range_log2", "fall_st", "rate_log2", "effort_db", "breath_db", "tremor_st", "smile")
-BETWEEN = np.array([3.5, 0.2, 0.7, 0.08, 2.1, 3.5, 0.0, 0.0])
-WITHIN = np.array([1.3, 0.32, 1.5, 0.10, 0.9, 2.0, 0.06, 0.02])
+BETWEEN = np.array([5.0, 0.2, 0.7, 0.08, 3.2, 5.0, 0.0, 0.0])
+WITHIN = np.array([1.2, 0.40, 2.0, 0.12, 0.8, 1.8, 0.10, 0.03])
 EMOTIONS: dict[str, NDArray[np.float64]] = {
-    "ANG": np.array([2.5, 0.5, 1.5, 0.08, 2.6, -3.0, 0.0, 0.00]),
-    "DIS": np.array([-2.5, 0.1, 2.0, -0.10, 0.4, 1.0, 0.0, -0.03]),
-    "FEA": np.array([4.5, -0.4, -1.0, 0.12, -0.4, 5.0, 0.5, 0.01]),
-    "HAP": np.array([3.5, 0.6, -1.5, 0.04, 1.2, -1.0, 0.0, 0.04]),
+    "ANG": np.array([3.0, 0.5, 1.5, 0.08, 3.0, -3.5, 0.0, 0.00]),
+    "DIS": np.array([-3.0, 0.1, 2.0, -0.10, 0.6, 1.0, 0.0, -0.03]),
+    "FEA": np.array([5.0, -0.4, -1.0, 0.10, -0.5, 5.5, 0.3, 0.01]),
+    "HAP": np.array([4.0, 0.6, -1.5, 0.04, 1.4, -1.0, 0.0, 0.04]),
     "NEU": np.array([0.0, 0.0, 0.0, 0.00, 0.0, 0.0, 0.0, 0.00]),
-    "SAD": np.array([-2.0, -0.5, 1.0, -0.14, -2.4, 3.0, 0.15, -0.01]),
+    "SAD": np.array([-2.4, -0.5, 1.0, -0.12, -2.8, 3.5, 0.1, -0.01]),
 }
 MEAN_PITCH_HZ, MEAN_RANGE_ST, MEAN_FALL_ST, MEAN_BREATH_DB = 155.0, 2.0, 3.0, -16.0
 
-# The baseline follows the body (tract length, upper formants, notch; each of sd 1) but for a residue, a share of the baseline's sd.
-BODY_TO_BASELINE = np.array(
-    [[0.9, 0.3, 0.3], [0.0, 0.7, 0.7], [0.0, 0.0, 1.0], [0.6, -0.5, 0.6], [0.1, 1.0, 0.0], [0.0, 0.1, 1.0], [0, 0, 0], [0, 0, 0]]
-)
-RESIDUE = 0.25
+# The baseline follows the body (tract length, cavities; each of sd 1) but for a residue, a share of the baseline's sd.
+BODY_TO_BASELINE = np.array([[0.9, 0.4], [0.0, 1.0], [0.0, 1.0], [0.8, -0.6], [0.2, 1.0], [0.5, -0.9], [0.0, 0.0], [0.0, 0.0]])
+RESIDUE = 0.15
 
 # Demographics in CREMA-D's proportions: actors of 91.
 SEXES = (("male", 48), ("female", 43))
@@ -128,13 +126,13 @@ def make_speaker(number: int, settings: SyntheticSettings) -> Speaker:
     """Speaker `number` (from 0); depends on the seed alone."""
     rng = np.random.default_rng([settings.seed, 1, number])
     labels = _demographics(number, settings.seed)
-    body = rng.standard_normal(3)
+    body = rng.standard_normal(2)
     body[0] = (0.8 if labels["sex"] == "female" else -0.8) + 0.6 * body[0]
     rough = np.exp(0.4 * rng.standard_normal(2) + 0.015 * (int(labels["age"]) - 36))
     tract = Tract(
-        scale=float(np.exp(0.09 * body[0])),
-        upper_hz=(float(3550 * np.exp(0.09 * body[1])), float(4700 * np.exp(0.06 * body[1] + 0.03 * body[0]))),
-        notch_hz=float(5900 * np.exp(0.1 * body[2])),
+        scale=float(np.exp(0.11 * body[0])),
+        upper_hz=(float(3600 * np.exp(0.14 * body[1])), float(4800 * np.exp(0.12 * body[1]))),
+        notch_hz=float(2000 * np.exp(-0.3 * body[1])),
         jitter=float(0.006 * rough[0]),
         shimmer=float(0.06 * rough[1]),
     )

@@ -189,7 +189,8 @@ def _noise(frames: int, rng: np.random.Generator) -> NDArray[np.complex64]:
 def _resonance(centre_hz: Array, width_hz: np.float32, share: Array) -> Array:
     """Power response of a second-order resonator of gain 1 at 0 Hz; share: frequency over centre."""
     square = share * share
-    return np.reciprocal((1 - square) ** 2 + square * (width_hz / centre_hz) ** 2)
+    power: Array = np.reciprocal((1 - square) ** 2 + square * (width_hz / centre_hz) ** 2)
+    return power
 
 
 def _cascade(frame: Array, tract: Tract, delivery: Delivery) -> Array:
@@ -207,8 +208,8 @@ def _still(tract: Tract, delivery: Delivery) -> Array:
     power = 10 ** ((delivery.effort_db * OCTAVE) / 10)
     for centre_hz in tract.upper_hz:
         distance = (FREQUENCY_HZ - centre_hz) / 220
-        power = power * (1 + 20 / (1 + distance**2))
-    power = power * (1 - 0.95 / (1 + ((FREQUENCY_HZ - tract.notch_hz) / 260) ** 2))
+        power = power * (1 + 60 / (1 + distance**2))
+    power = power * (1 - 0.95 / (1 + ((FREQUENCY_HZ - tract.notch_hz) / (0.1 * tract.notch_hz)) ** 2))
     # Three moving formants fall by 36 dB an octave together; a real tract's higher ones and its radiation lift that to about 12.
     return (power * (1 + (FREQUENCY_HZ / 1400) ** 2) ** 5.4 / (1 + (FREQUENCY_HZ / 250) ** 2)).astype(np.float32)
 
