@@ -70,7 +70,7 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
             clips=len(corpus),
             speakers=len(set(corpus.column("speaker"))),
             hours=round(corpus.hours, 3),
-            source=corpus.source,
+            source=_source(corpus),
         ),
         splits=tuple(SplitHeader(split.id, split.describe(corpus)) for split in splits),
         budget={**budget, "rungs": list(space.budget.rungs), "nested": space.nested},
@@ -80,6 +80,17 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _source(corpus: Corpus) -> dict[str, Any]:
+    """How the corpus was made, and how human listeners did on it where its folder carried their votes."""
+    votes = corpus.votes
+    if not votes:
+        return corpus.source
+    return {
+        **corpus.source,
+        "human_votes": {key: votes[key] for key in ("votes", "right", "accuracy", "per_emotion") if key in votes},
+    }
 
 
 def _any_value(distribution: Any) -> Any:

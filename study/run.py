@@ -65,7 +65,7 @@ def run_study(
     )
     try:
         view.header(lines)
-        outcome = search_and_confirm(plan, header)
+        outcome = search_and_confirm(plan, header, view)
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return INTERRUPTED
@@ -77,16 +77,16 @@ def run_study(
     return 0
 
 
-def search_and_confirm(plan: Plan, header: StudyHeader) -> Outcome:
+def search_and_confirm(plan: Plan, header: StudyHeader, view: View) -> Outcome:
     """Both phases; the second begins only once the first has finished."""
     space, budget = plan.space, plan.space.budget
     if space.searched:
-        plan.view.phase("search", {arm.key: budget.trials * budget.searches for arm in space.arms}, ended(plan.folder, "search"))
+        view.phase("search", {arm.key: budget.trials * budget.searches for arm in space.arms}, ended(plan.folder, "search"))
     outcome = run_searches(plan)
     if not outcome.finished:
         return outcome
     each = confirm_runs(space) // len(header.confirm)
-    plan.view.phase("confirm", dict.fromkeys(header.confirm, each), ended(plan.folder, "confirm"))
+    view.phase("confirm", dict.fromkeys(header.confirm, each), ended(plan.folder, "confirm"))
     return run_confirm(plan, declared_seeds=header.budget["seeds"])
 
 
