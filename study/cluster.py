@@ -1,16 +1,19 @@
 """Starting Ray here, or joining a cluster: quietly, on loopback, with a token, leaving nothing behind.
 
-Importing this module sets Ray's environment, so it comes before any `import ray` of the platform.
+Ray reads its environment when it is imported, so the platform imports Ray here and nowhere else.
 """
 
 import atexit
+import functools
 import logging
 import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SETTINGS = {
     "RAY_AUTH_MODE": "token",  # whoever reaches Ray without the token cannot submit code to it
@@ -28,11 +31,13 @@ for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
 import ray  # noqa: E402  # after its environment
-from ray import PlacementGroupID  # noqa: E402
+from ray import PlacementGroupID, tune  # noqa: E402
 from ray.util import placement_group_table, remove_placement_group  # noqa: E402
 from ray.util.placement_group import PlacementGroup  # noqa: E402
 
 from sermtl.errors import StudyError  # noqa: E402
+
+__all__ = ["Resources", "connect", "disconnect", "free_slots", "ray", "scratch", "tune"]
 
 _folders: list[str] = []  # Ray's temporary folder, when this process started it
 
@@ -67,7 +72,7 @@ def connect(resources: Resources) -> int | None:
     """
     if not ray.is_initialized():
         _start(resources)
-    has = ray.cluster_resources()
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     fits = int(has.get("CPU", 0) // resources.cpus_per_trial)
     if resources.gpus_per_trial:
         fits = min(fits, int(has.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
@@ -84,10 +89,12 @@ def connect(resources: Resources) -> int | None:
 
 
 def _start(resources: Resources) -> None:
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    init: Callable[..., Any] = functools.partial(
+        ray.init, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+    )
     if resources.address is not None:
         try:
-            ray.init(resources.address, runtime_env={"env_vars": SETTINGS}, **quiet)
+            init(resources.address, runtime_env={"env_vars": SETTINGS})
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise StudyError(f"--address {resources.address}: {error}; start the cluster, or leave --address out") from None
         return
@@ -95,8 +102,8 @@ def _start(resources: Resources) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets are in it, and their paths are limited to 107 bytes
     _folders.append(folder)
-    cpus = None if resources.slots is None else max(resources.slots * resources.cpus_per_trial, 1)
-    ray.init(num_cpus=cpus, _temp_dir=folder, **quiet)
+    cpus = None if resources.slots is None else resources.slots * resources.cpus_per_trial
+    init(num_cpus=cpus, _temp_dir=folder)
 
 
 @atexit.register

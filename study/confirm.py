@@ -21,43 +21,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from study.execute import Outcome, Plan, execute  # isort: skip  # sets Ray's environment before Ray is imported
-
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from sermtl.baselines import baselines
-from sermtl.config import RunConfig, write_config
+from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
 from sermtl.files import whole_file, write_text
 from sermtl.tasks import make_tasks
+from study.execute import Outcome, Plan, execute
+from study.job import Job
 from study.journal import Journal, frozen_from
 from study.prune import RungPruner
 from study.record import Identity, TrialRecord, read_records
-from study.space import Arm, Question, Space
+from study.space import Question, Space
 from study.store import TrialBook, open_storage
-from study.trial import Job, split_of
+from study.trial import split_of
+from study.winners import Winner, pick_winners, write_winners
 
 SEED = 1_000  # confirm runs' seeds are SEED, SEED + 1, ..., below those of the searches (search.SEED)
 LAST_SEED = 9_999
-
-
-@dataclass(frozen=True)
-class Winner:
-    """An arm's winner in one search: the best complete trial; of a fixed recipe, its only point (record is None)."""
-
-    arm: Arm
-    search: int
-    params: dict[str, Any]
-    record: TrialRecord | None
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return self.arm.config(self.params).auxiliary
 
 
 @dataclass(frozen=True)
@@ -88,47 +75,6 @@ def _arm_names(space: Space, question: Question) -> list[str]:
     if question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
         names += ["mtl-recipe-alone", "control-recipe-helped"]
     return names + (["placebo", "placebo-within"] if space.placebo else [])
-
-
-# ---- winners -------------------------------------------------------------------------------------------------------
-
-
-def pick_winners(space: Space, folder: Path) -> dict[tuple[str, int], Winner]:
-    """(arm's key, search) → its winner: the best final value on dev, the earlier trial where two are equal.
-
-    Raises StudyError when an arm has no complete trial.
-    """
-    records = [r for r in read_records(folder) if r.identity.phase == "search"]
-    return {
-        (arm.key, search): _winner(arm, search, records, folder) for search in range(space.budget.searches) for arm in space.arms
-    }
-
-
-def _winner(arm: Arm, search: int, records: list[TrialRecord], folder: Path) -> Winner:
-    if not arm.knobs:
-        return Winner(arm, search, {}, None)
-    complete = [r for r in records if (r.identity.arm, r.identity.search, r.state) == (arm.key, search, "COMPLETE")]
-    best = max(complete, key=lambda r: (r.value if r.value is not None else 0.0, -r.identity.number), default=None)
-    if best is None:
-        raise StudyError(f"{folder}: no trial of {arm.key} (search {search}) ran to its end, so it has no winner; raise --trials")
-    return Winner(arm, search, best.params, best)
-
-
-def write_winners(plan: Plan, winners: dict[tuple[str, int], Winner]) -> None:
-    """Each winner as a TOML that `python -m sermtl train` runs; its model goes to MLflow's registry."""
-    for (key, search), winner in winners.items():
-        config = winner.arm.config(winner.params, SEED, **plan.space.search_split(search))
-        path = plan.folder / "winners" / f"{key}-search{search}.toml"
-        about = f"value {winner.record.value:.4f} on dev, trial {winner.record.identity.number}" if winner.record else "fixed recipe"
-        write_text(path, f"# {plan.name}: the winner of {key}, search {search}: {about}\n{write_config(config)}")
-        model = _model_path(plan.folder, winner.record)
-        if winner.record is not None and model is not None:
-            plan.tracker.winner(key, winner.record, model)
-
-
-def _model_path(folder: Path, record: TrialRecord | None) -> Path | None:
-    path = folder / "checkpoints" / record.identity.folder / "model.pt" if record else None
-    return path if path is not None and path.exists() else None
 
 
 # ---- the runs ------------------------------------------------------------------------------------------------------
@@ -261,7 +207,7 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
     if seeds > LAST_SEED - SEED + 1:
         raise StudyError(f"--seeds {seeds} is more than {LAST_SEED - SEED + 1}, the seeds kept for confirm runs; lower it")
     winners = pick_winners(plan.space, plan.folder)
-    write_winners(plan, winners)
+    write_winners(plan, winners, SEED)
     looks = open_test_part(plan.folder, seeds, declared_seeds or seeds)
     runs = plan_runs(plan, winners, looks)
     write_baselines(plan, runs)

@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sermtl.config import RunConfig, make_config
 from sermtl.errors import StudyError
+from study.job import Job, Report, checkpoint_folder
 from study.prune import RungPruner
 from study.record import Identity, State, TrialRecord, read_record, record_path, write_record
 from study.store import FINISHED, TrialBook
-from study.trial import Job, Report, checkpoint_folder
 
 MOST_FAIL_FROM = 5  # endings before the share of failures means anything
 
@@ -105,7 +105,7 @@ class Journal:
         run_id = self._tracker.run_started(job.identity, make_config(job.config), job.params, known.get("mlflow_run_id"))
         started = known.get("started") or _now()
         self.live[job.label] = Live(job, book, pruner, run_id, started)
-        self._view.trial(job.identity, "running", 0, int(job.config["epochs"]), None)
+        self._view.trial(job.identity, "running", 0, job.epochs, None)
 
     def report(self, label: str, report: Report) -> bool:
         """Take a worker's report. Returns True when the trial is to stop: it ended, or is pruned at a rung."""
@@ -165,7 +165,7 @@ class Journal:
             passed = (live.frozen.last_step or 0) > epoch  # an earlier start let it pass this rung already
             if (at_rung and not passed) or row is new[-1]:
                 live.book.report(live.number, epoch, value)
-            if at_rung and not passed and epoch < int(live.job.config["epochs"]) and not live.job.exempt:
+            if at_rung and not passed and epoch < live.job.epochs and not live.job.exempt:
                 stop = live.pruner.verdict(live.book.study, live.frozen)
                 if stop is not None:
                     return stop
@@ -249,7 +249,7 @@ class Journal:
     def _show(self, live: Live, state: str) -> None:
         last = max(live.rows, default=0)
         value = live.rows[last].get("value") if live.rows else None
-        self._view.trial(live.job.identity, state, last, int(live.job.config["epochs"]), value)
+        self._view.trial(live.job.identity, state, last, live.job.epochs, value)
 
 
 def ending_attributes(record: TrialRecord) -> dict[str, Any]:

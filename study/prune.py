@@ -11,8 +11,10 @@ from collections.abc import Callable
 from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from study.cluster import tune
+
+STOP, CONTINUE = tune.schedulers.TrialScheduler.STOP, tune.schedulers.TrialScheduler.CONTINUE
 
 
 def is_exempt(number: int, share: float) -> bool:
@@ -46,16 +48,15 @@ class RungPruner(BasePruner):
         return f"{value:.4g} at epoch {rung} is not among the best {passing} of the {len(values)} trials that came so far"
 
 
-class ReportScheduler(FIFOScheduler):
+class ReportScheduler(tune.schedulers.FIFOScheduler):
     """Ray's scheduler: hands every report to `decide`, and stops the trial when told so."""
 
-    def __init__(self, decide: Callable[[Trial, str], bool]) -> None:
-        super().__init__()
+    def __init__(self, decide: Callable[[tune.experiment.Trial, str], bool]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self._decide = decide
 
-    def on_trial_result(self, tune_controller: object, trial: Trial, result: dict[str, str]) -> str:
-        stop = self._decide(trial, result["report"])
-        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+    def on_trial_result(self, tune_controller: object, trial: tune.experiment.Trial, result: dict[str, str]) -> str:
+        return STOP if self._decide(trial, result["report"]) else CONTINUE
 
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray's snapshot of a scheduler; the rungs are in Optuna's database

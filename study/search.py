@@ -15,16 +15,16 @@ from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from ray.tune.search import Searcher
 
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
+from study.cluster import tune
+from study.job import Job, Workplace
 from study.journal import Journal, frozen_from
 from study.prune import RungPruner, is_exempt
 from study.record import Identity, TrialRecord
 from study.space import Arm, Space
 from study.store import TrialBook
-from study.trial import Job, Workplace
 
 SEED = 10_000  # search trials take their run seeds from here up; confirm runs take theirs below (confirm.SEED)
 
@@ -153,33 +153,32 @@ class ArmSearch:
         )
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped
-    """Ray's searcher: hands out jobs, and nothing else; how trials go is the journal's business."""
+def least_far_along(sources: Sequence[Source]) -> tuple[Job, TrialBook, RungPruner] | None:
+    """The next job, of the arm that is least far along; an arm that has none left leaves its slots to the others."""
+    for source in sorted(sources, key=lambda source: source.begun / max(source.total, 1)):
+        taken = source.take()
+        if taken is not None:
+            return taken
+    return None
 
-    def __init__(self, sources: Sequence[Source], slots: int | None, start: Callable[..., None], closed: Callable[[], bool]) -> None:
+
+class StudySearcher(tune.search.Searcher):
+    """Ray's searcher: fills free slots with jobs, and nothing else; how trials go is the journal's business."""
+
+    def __init__(self, slots: int | None, hand_out: Callable[[], Job | None]) -> None:
         super().__init__()
-        self._sources, self._slots, self._start, self._closed = sources, slots, start, closed
+        self._slots, self._hand_out = slots, hand_out
         self._running: set[str] = set()
 
-    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        """The next job for a free slot; FINISHED when there is none, or none may start any more."""
+    def suggest(self, trial_id: str) -> Any:
+        """The next job for a free slot, as Ray's trial configuration; FINISHED when there is none."""
         if self._slots is not None and len(self._running) >= self._slots:
             return None
-        taken = None if self._closed() else self._next()
-        if taken is None:
-            return str(Searcher.FINISHED)
-        job = taken[0]
-        self._start(*taken)
+        job = self._hand_out()
+        if job is None:
+            return self.FINISHED
         self._running.add(trial_id)
         return {"label": job.label, "job": job.to_json()}
-
-    def _next(self) -> tuple[Job, TrialBook, RungPruner] | None:
-        """From the arm least far along; a restart or an end of one arm leaves the slots to the others."""
-        for source in sorted(self._sources, key=lambda s: s.begun / max(s.total, 1)):
-            taken = source.take()
-            if taken is not None:
-                return taken
-        return None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._running.discard(trial_id)
@@ -193,4 +192,3 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray's snapshot, as in `save`
-

@@ -53,9 +53,13 @@ def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
         sqlite = where.startswith("sqlite")
         storage = RDBStorage(where, engine_kwargs={"connect_args": {"timeout": BUSY_S}} if sqlite else {"pool_pre_ping": True})
     except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StudyError(f"{_plain(url) or path}: {_first_line(error)}; `python -m study.doctor {folder} --fix` repairs it") from None
+        raise StudyError(
+            f"{_plain(url) or path}: {_first_line(error)}; `python -m study.doctor {folder} --fix` repairs it"
+        ) from None
     except (RuntimeError, AssertionError) as error:  # how Optuna says that the tables are of another version
-        raise StudyError(f"{_plain(url) or path}: {_first_line(error)}; upgrade with `optuna storage upgrade --storage URL`") from None
+        raise StudyError(
+            f"{_plain(url) or path}: {_first_line(error)}; upgrade with `optuna storage upgrade --storage URL`"
+        ) from None
     if sqlite:
         event.listen(storage.engine, "connect", _relax)
         storage.engine.dispose()  # connections made before the listener are made anew

@@ -1,6 +1,6 @@
 """Small studies for the platform's tests: a toy space, stand-ins for tracker and view, and a driver to be killed.
 
-    python -m tests.driving FOLDER CORPUS --epochs tests.fake_epochs:slow --trials 6
+python -m tests.driving FOLDER CORPUS --epochs tests.fake_epochs:slow --trials 6
 """
 
 import argparse
@@ -10,16 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from study.execute import Plan, run_searches  # first: it sets Ray's environment
-from study.cluster import Resources  # isort: skip
-
 import pytest
-import ray
 
 from sermtl.corpus import Corpus
 from sermtl.errors import SermtlError
-from study.record import Identity, TrialRecord
+from study.cluster import Resources, connect, disconnect
+from study.execute import Plan, run_searches
 from study.lock import lock_study
+from study.record import Identity, TrialRecord
 from study.space import Space, read_space
 
 TOY = """
@@ -99,15 +97,15 @@ def toy_plan(folder: Path, corpus: Corpus, epochs: str = "tests.fake_epochs:noop
     budget = {name: changes.pop(name) for name in ("trials", "seeds", "searches", "rungs") if name in changes}
     study = folder / "runs"
     study.mkdir(parents=True, exist_ok=True)
-    plan = Plan("toy", study, toy_space(folder, **budget), corpus, Resources(slots=2, device="cpu"), SilentTracker(), SilentView(), epochs=epochs)
+    resources = Resources(slots=2, device="cpu")
+    space = toy_space(folder, **budget)
+    plan = Plan("toy", study, space, corpus, resources, SilentTracker(), SilentView(), epochs=epochs)
     return replace(plan, **changes)
 
 
 @pytest.fixture(scope="session")
 def ray_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One Ray for all tests of the session: two CPUs, the platform's own settings."""
-    from study.cluster import connect, disconnect
-
     connect(Resources(slots=2))
     yield
     disconnect()
@@ -121,7 +119,8 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--checkpoint-s", type=float, default=30.0)
     args = parser.parse_args()
-    plan = toy_plan(args.folder, Corpus.open(args.corpus), args.epochs, trials=args.trials, view=PrintingView(), checkpoint_s=args.checkpoint_s)
+    options = {"trials": args.trials, "view": PrintingView(), "checkpoint_s": args.checkpoint_s}
+    plan = toy_plan(args.folder, Corpus.open(args.corpus), args.epochs, **options)
     try:
         with lock_study(plan.folder):
             print(run_searches(plan), flush=True)

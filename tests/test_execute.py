@@ -13,8 +13,8 @@ import pytest
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study.execute import run_searches
-from study.record import TrialRecord, read_records
 from study.lock import lock_study
+from study.record import TrialRecord, read_records
 from study.store import database_path
 from tests.driving import SilentTracker, ray_here, toy_plan
 
@@ -76,9 +76,7 @@ def test_search_tells_every_ending_truly(tmp_path: Path, tiny_corpus: Corpus) ->
 
 
 @pytest.mark.usefixtures("ray_here")
-def test_troubled_trials_fail_with_their_reason_and_a_killed_worker_resumes(
-    tmp_path: Path, tiny_corpus: Corpus
-) -> None:
+def test_troubled_trials_fail_with_their_reason_and_a_killed_worker_resumes(tmp_path: Path, tiny_corpus: Corpus) -> None:
     plan = toy_plan(tmp_path, tiny_corpus, "tests.fake_epochs:troubled", trials=9, rungs=(), checkpoint_s=0.0)
     assert run_searches(plan).finished
     records = check_consistent(plan.folder, 9)
@@ -147,9 +145,12 @@ def test_a_killed_and_an_interrupted_driver_are_continued_by_the_same_command(tm
     assert time.monotonic() - began < 10
     assert driver.returncode == 3
     assert "the same command continues" in err
-    states = Counter(trial.state.name for trials in optuna_trials(folder).values() for trial in trials)
-    assert states["RUNNING"] == 0
-    assert states["WAITING"] == len(list(folder.rglob("checkpoint.pt"))) > 0  # each saved what it had
+    states = {(name, trial.number): trial.state.name for name, trials in optuna_trials(folder).items() for trial in trials}
+    assert "RUNNING" not in states.values()
+    assert "WAITING" in states.values()
+    for path in folder.rglob("checkpoint.pt"):  # none of a trial that has ended
+        arm, _, number = path.parts[-4:-1]
+        assert states[f"toy/{arm}/search-0", int(number)] == "WAITING"
     assert (folder / "lock").read_text() == ""
 
     driver = start_driver(tmp_path, tiny_corpus)
@@ -163,8 +164,8 @@ def test_a_killed_and_an_interrupted_driver_are_continued_by_the_same_command(tm
 def test_the_first_signal_asks_to_stop_and_the_second_ends_at_once() -> None:
     script = """
 import os, signal, sys, time
-from study.execute import _Loop
-loop = _Loop(None, None)
+from study.loop import Loop
+loop = Loop(None, None, None)
 with loop.signals():
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(0.1)

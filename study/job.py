@@ -1,0 +1,103 @@
+"""What the driver and a worker say to each other: a job down, reports up, both as JSON text."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from study.record import Identity
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What all trials of a start share.
+
+    device        'auto', 'cpu' or 'cuda'; threads: torch's, per trial
+    session       the driver's session: a worker whose driver has been replaced touches nothing any more
+    checkpoint_s  a checkpoint is due after an epoch or this long, whichever is longer
+    epochs        the training generator, 'module:function' with the signature of sermtl.train.epochs
+    """
+
+    folder: str
+    corpus: str
+    checksum: str
+    device: str
+    threads: int
+    session: str = ""
+    checkpoint_s: float = 30.0
+    epochs: str = "sermtl.train:epochs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to know of one trial.
+
+    rungs     epochs after which it waits for the driver's word
+    value     the score that is its value, None where the split has no dev part
+    keep      keep the trained model when its final value is above this; None keeps none
+    finish    'module:function' called with (job, corpus, run) after the last epoch: confirm runs only
+    """
+
+    identity: Identity
+    config: dict[str, Any]
+    params: dict[str, Any]
+    value: str | None
+    place: Workplace
+    rungs: tuple[int, ...] = ()
+    exempt: bool = False
+    keep: float | None = None
+    look: int = 1
+    finish: str | None = None
+
+    @property
+    def label(self) -> str:
+        return self.identity.folder
+
+    @property
+    def epochs(self) -> int:
+        return int(self.config["epochs"])
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps its checkpoint."""
+        return checkpoint_folder(Path(self.place.folder), self.identity)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Job":
+        values = json.loads(text)
+        identity, place = Identity(**values.pop("identity")), Workplace(**values.pop("place"))
+        return cls(**{**values, "identity": identity, "place": place, "rungs": tuple(values["rungs"])})
+
+
+@dataclass
+class Report:
+    """What a worker tells the driver.
+
+    rows      epoch rows the driver may not have yet; after a resume all of them
+    state     'running', 'complete' or 'failed' with a reason
+    device_s  seconds the trial has held its device, earlier attempts included
+    result    what the job's `finish` returned
+    """
+
+    rows: list[dict[str, float]]
+    state: str = "running"
+    reason: str | None = None
+    device_s: float = 0.0
+    host: str = ""
+    device: str = ""
+    result: dict[str, Any] | None = None
+    confusion: dict[str, list[list[int]]] | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        return cls(**json.loads(text))
+
+
+def checkpoint_folder(study_folder: Path, identity: Identity) -> Path:
+    return study_folder / "checkpoints" / identity.folder

@@ -1,0 +1,155 @@
+"""What surrounds Ray's event loop: signals, faults, the budget of device hours, deaths of workers, backups.
+
+Whatever goes wrong in the driver's own code leaves the loop at once, past Ray's handlers, so that no store is written
+by half-informed clean-up code of Ray's.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from optuna.exceptions import StorageInternalError
+
+from sermtl.errors import SermtlError, StudyError
+from study.cluster import free_slots, ray, tune
+from study.job import Report
+from study.journal import Journal
+from study.store import backup
+
+Trial = tune.experiment.Trial
+
+BACKUP_S = 300.0  # between two copies of the database
+SAVE_S = 4.0  # what an interrupted study gives its workers to write their checkpoints
+
+
+class Interrupted(SermtlError):  # noqa: N818  # not an error: it was asked for
+    """The study was stopped by a signal; every store is consistent and the same command continues it."""
+
+
+class Leave(BaseException):
+    """Out of Ray's event loop, past its handlers, at a point where the stores are consistent."""
+
+
+@dataclass
+class Loop:
+    """What happens around Ray's event loop: signals, faults, the budget of device hours, backups."""
+
+    folder: Path
+    max_device_hours: float | None
+    journal: Journal
+    fault: BaseException | None = None
+    over_budget: bool = False
+    stopping: threading.Event = field(default_factory=threading.Event)
+    actors: list[Any] = field(default_factory=list)
+    saved: float = field(default_factory=time.monotonic)
+
+    def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function; an exception in it leaves Ray's loop and is raised by `execute`."""
+
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                self.fault = error
+                raise Leave from error
+
+        return guarded
+
+    def decide(self, trial: Trial, report: str) -> bool:
+        """Whether the trial is to stop after this report."""
+        return self.journal.report(trial.config["label"], Report.from_json(report))
+
+    def closed(self) -> bool:
+        """Whether no further trial may start."""
+        hours = self.max_device_hours
+        self.over_budget = self.over_budget or (hours is not None and self.journal.device_s() >= hours * 3600)
+        return self.over_budget
+
+    def step(self, trials: list[Trial]) -> None:
+        """Between two events of Ray's: the point where the stores are consistent."""
+        if self.stopping.is_set():
+            self.fault = Interrupted(f"stopped; the same command continues {self.folder}")
+        elif why := self.journal.most_fail():
+            self.fault = StudyError(f"{self.folder}: {why}; correct that, and the same command continues the study")
+        if self.fault is not None:
+            running = [t for t in trials if t.status == Trial.RUNNING and t.config["label"] in self.journal.live]
+            self.actors = [t.temporary_state.ray_actor for t in running if t.temporary_state.ray_actor is not None]
+            raise Leave
+        if time.monotonic() - self.saved > BACKUP_S:
+            backup(self.folder)
+            self.saved = time.monotonic()
+
+    def died(self, trial: Trial) -> None:
+        label = trial.config["label"]
+        if label in self.journal.live:
+            deaths = trial.run_metadata.num_failures
+            self.journal.died(label, f"its worker process died {deaths} times (killed, or out of memory); see {_last_error(trial)}")
+
+    def callback(self) -> tune.Callback:
+        return _Watch(self.guard(self.step), self.guard(self.died))
+
+    def stop_workers(self) -> None:
+        """Let running workers write their checkpoints, a few seconds long; then end them."""
+        with contextlib.suppress(Exception):
+            ray.wait([actor.save_now.remote() for actor in self.actors], num_returns=len(self.actors), timeout=SAVE_S)
+        for actor in self.actors:
+            with contextlib.suppress(Exception):
+                ray.kill(actor)
+        free_slots()
+
+    def raise_fault(self) -> None:
+        if isinstance(self.fault, StorageInternalError | OSError):
+            raise StudyError(f"{self.folder}: a store cannot be written: {self.fault}; the same command continues") from self.fault
+        if self.fault is not None:
+            raise self.fault
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM stops the study at the next consistent point, the second ends the process at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if self.stopping.is_set():
+                os._exit(128 + number)
+            self.stopping.set()
+            print("stopping; once more ends at once", file=sys.stderr, flush=True)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Watch(tune.Callback):
+    """Ray's callback: its end of every step, and the trials it gives up."""
+
+    def __init__(self, step: Callable[[list[Trial]], None], died: Callable[[Trial], None]) -> None:
+        self._step, self._died = step, died
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        self._step(trials)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        self._died(trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray's snapshot of a callback, which nobody reads
+
+
+def _last_error(trial: Trial) -> str:
+    error = trial.get_error()
+    return type(error).__name__ if error is not None else "Ray's log"
