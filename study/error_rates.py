@@ -74,7 +74,10 @@ def judge(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -> 
     worst = min(covered, key=lambda cell: cell.coverage, default=None)
     if worst is not None and any(cell.misses for cell in covered):
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
-    return None, tuple(_uncovered(cell) for cell in near if cell not in covered and cell.misses)[:1]
+    return None, (
+        *(_cautious(cell) for cell in covered[:1] if min(c.coverage for c in covered) > NOMINAL_COVERAGE + TOLERANCE),
+        *tuple(_uncovered(cell) for cell in near if cell not in covered and cell.misses)[:1],
+    )
 
 
 def _smallest(cells: tuple[Cell, ...]) -> str:
@@ -88,6 +91,12 @@ def _size(cell: Cell) -> str:
 
 def _rates(cell: Cell) -> str:
     return f"95 % intervals covered {cell.coverage:.1%}, {cell.false_p:.1%} had p < .05"
+
+
+def _cautious(cell: Cell) -> str:
+    return (
+        f"At this size intervals are wider than they need be ({cell.coverage:.0%} cover the truth): a small effect may be missed."
+    )
 
 
 def _uncovered(cell: Cell) -> str:

@@ -31,9 +31,12 @@ def test_nominal_cells_forbid_nothing() -> None:
     assert judge(GRID, 24, 10, 1) == (None, ())
 
 
-@pytest.mark.parametrize("coverage", [0.93, 0.95, 0.99])
-def test_tolerance_is_two_points_and_one_sided(coverage: float) -> None:
-    assert judge((cell(6, 3, coverage=coverage),), 6, 3, 1)[0] is None
+@pytest.mark.parametrize(("coverage", "caveats"), [(0.93, 0), (0.95, 0), (0.97, 0), (0.985, 1)])
+def test_only_claiming_too_much_forbids_a_verdict(coverage: float, caveats: int) -> None:
+    """An interval that is too wide is said, not refused."""
+    refused, said = judge((cell(6, 3, coverage=coverage),), 6, 3, 1)
+    assert refused is None
+    assert len(said) == caveats
 
 
 def test_the_worst_standard_deviation_counts() -> None:
