@@ -42,9 +42,8 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     tags = data_tags(store.header) | {"identity": record.identity.label, "arm": arm}
     about = f"Dev score {record.value:.4f}; test clips were not seen." if record.value is not None else ""
     # The source is the model's place and not models:/ID, which MLflow would look up in its global store, not in ours.
-    made = client.create_model_version(
-        name, model.artifact_location, run_id=run_id, tags=tags, description=about, model_id=model.model_id
-    )
+    source = {"source": model.artifact_location, "model_id": model.model_id}
+    made = client.create_model_version(name, run_id=run_id, tags=tags, description=about, await_creation_for=None, **source)
     search = record.identity.search
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
 

@@ -1,7 +1,14 @@
 """MLflow follows the study: every run once, every epoch once, nothing left RUNNING, and never in the driver's way."""
 
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -356,3 +363,94 @@ def test_the_ledger_survives_half_a_line(tmp_path: Path) -> None:
     again.add("a/search-0/00001", "2")
     assert Ledger(tmp_path, "here").runs == {"a/search-0/00000": "1", "a/search-0/00001": "2"}
     assert Ledger(tmp_path, "there").runs == {}
+
+
+class Server:
+    """A real `mlflow server` on loopback, stopped and started again on the same port and database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{self.folder}/server.db",
+            "--artifacts-destination",
+            str(self.folder / "artifacts"),
+        ]
+        command = [str(Path(sys.executable).with_name("mlflow")), "server", *store, "--port", str(self.port), "--workers", "1"]
+        with open(self.folder / "server.log", "ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        wait_for(self._answers, seconds=120)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1) as reply:
+            return bool(reply.status == 200)
+        return False
+
+    def stop(self) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_comes_back_misses_nothing(server: Server, tmp_path: Path, said: list[str]) -> None:
+    folder = tmp_path / "demo"
+    tracker = Tracker(folder, new_study(folder), server.uri, say=said.append)
+    assert tracker.ready(60)
+    run_trial(tracker, folder, 0)
+    tracker.run_started(identity(1), CONFIG, {})
+    wait_for(lambda: tracker.run_id(identity(1)), seconds=60)
+    server.stop()
+    began = time.perf_counter()
+    for row in rows(3):
+        tracker.epoch(identity(1), row)
+    tracker.run_ended(keep(folder, make_record(identity(1))))
+    for number in range(2, 12):
+        run_trial(tracker, folder, number)
+    assert time.perf_counter() - began < 2
+    wait_for(lambda: said, seconds=30)
+    server.start()
+    assert tracker.close(timeout_s=120) == 0
+    runs = mlflow_runs(folder, server.uri)
+    assert set(runs) == {identity(number).label for number in range(12)} | {"demo/emotion.mtl/search-0"}
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    for number in range(12):
+        assert history(folder, runs[identity(number).label], uri=server.uri) == [(1, 0.41), (2, 0.42), (3, 0.43)]
+
+
+@pytest.mark.slow
+def test_a_study_that_ended_without_its_server_is_told_at_the_next_start(server: Server, tmp_path: Path, said: list[str]) -> None:
+    folder = tmp_path / "demo"
+    header = new_study(folder)
+    tracker = Tracker(folder, header, server.uri, say=said.append)
+    assert tracker.ready(60)
+    tracker.run_started(identity(0), CONFIG, {})
+    wait_for(lambda: tracker.run_id(identity(0)), seconds=60)
+    server.stop()
+    for number in range(2):
+        run_trial(tracker, folder, number)
+    assert tracker.close(timeout_s=1) == 2
+    tracker._thread.join(30)
+    server.start()
+    again = Tracker(folder, header, server.uri, say=said.append)
+    assert again.ready(60)
+    assert again.close(timeout_s=60) == 0
+    runs = mlflow_runs(folder, server.uri)
+    assert len(runs) == 3
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
