@@ -39,6 +39,7 @@ class FakeResult:
     def __init__(self, run: FakeRun) -> None:
         self.run, self.epoch = run, int(run.history[-1]["epoch"])
         self.confusion = {"emotion": np.eye(3, dtype=int)}
+        self.scores = {name: value for name, value in run.history[-1].items() if name.startswith(("emotion", "speaker"))}
 
     def row(self) -> dict[str, float]:
         return dict(self.run.history[-1])
@@ -92,3 +93,12 @@ def hopeless(config: RunConfig, corpus: Any, **where: Any) -> Iterator[FakeResul
     """Every trial raises."""
     raise ValueError("nothing works")
     yield
+
+
+def tell(job: Any, corpus: Any, run: FakeRun) -> dict[str, Any]:
+    """A stand-in for `study.confirm.tell`: the test part is asked for, and not looked at."""
+    from study.trial import split_of
+
+    split = split_of(job.place.corpus, job.place.checksum, run.config)
+    clips = len(corpus.part(split, "test", phase=job.identity.phase))
+    return {"test_scores": {"emotion_uar": score(run.config, 6), "clips": float(clips)}, "predictions": None, "pairs": None}

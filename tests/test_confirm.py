@@ -1,0 +1,137 @@
+"""Confirm runs: winners and controls on fresh seeds, the test part opened once, nothing repeated."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from sermtl.config import read_config
+from sermtl.corpus import Corpus
+from sermtl.errors import StudyError
+from study.confirm import SEED, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
+from study.execute import Plan, run_searches
+from study.record import Identity, TrialRecord, read_records, write_record
+from study.winners import pick_winners
+from tests.driving import SilentTracker, ray_here, toy_plan
+
+__all__ = ["ray_here"]
+
+ARMS = [
+    *("emotion.mtl", "emotion.control", "emotion.mtl-recipe-alone", "emotion.control-recipe-helped"),
+    *("emotion.placebo", "emotion.placebo-within"),
+]
+NOW = "2026-01-01T00:00:00+00:00"
+SMALL_NETWORK = {
+    **{"width": 1 / 16, "clip_s": 0.75, "frequency_scale": "mel", "bins": 40, "frames": 75, "batch_size": 24},
+    **{"amplitude": "log", "normalise": "bin", "epochs": 2},
+}
+
+
+def searched(plan: Plan, values: dict[str, list[float | None]]) -> None:
+    """Records of a finished search, without running one: a value per trial, None for a failed one."""
+    for arm in plan.space.arms:
+        for number, value in enumerate(values[arm.name]):
+            params = {"learning_rate": 0.01 * (number + 1), "dropout": 0.1} | ({"weight_speaker": 0.3} if arm.auxiliary else {})
+            identity = Identity(plan.name, arm.key, number, "search", "speaker-s0", 10_000 + number)
+            state = "FAILED" if value is None else "COMPLETE"
+            config = arm.config(params, identity.seed).model_dump()
+            record = TrialRecord(identity, state, value, params, config, [], 1.0, started=NOW, ended=NOW)  # type: ignore[arg-type]
+            write_record(plan.folder, record)
+
+
+def test_the_winner_is_the_best_final_value_and_the_earlier_of_equals(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus)
+    searched(plan, {"mtl": [0.5, None, 0.7, 0.7], "control": [0.6, 0.1, None, 0.2]})
+    winners = pick_winners(plan.space, plan.folder)
+    assert {key: winner.record.identity.number for key, winner in winners.items() if winner.record} == {
+        ("emotion.mtl", 0): 2,
+        ("emotion.control", 0): 0,
+    }
+
+
+def test_an_arm_without_a_complete_trial_has_no_winner(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus)
+    searched(plan, {"mtl": [0.5], "control": [None]})
+    with pytest.raises(StudyError, match=r"no trial of emotion.control \(search 0\) ran to its end"):
+        pick_winners(plan.space, plan.folder)
+
+
+def test_each_arm_differs_from_its_neighbour_in_one_thing(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus)
+    searched(plan, {"mtl": [0.5, 0.6], "control": [0.6, 0.5]})
+    runs = plan_runs(plan, pick_winners(plan.space, plan.folder), [2])
+    assert len(runs) == confirm_runs(plan.space) == 12
+    assert [run.arm for run in runs] == ARMS * 2
+    assert [run.config.seed for run in runs] == [SEED] * 6 + [SEED + 1] * 6
+    first = {run.arm.split(".")[1]: run.config for run in runs[:6]}
+    assert first["mtl"].auxiliary == {"speaker": 0.3}
+    assert first["mtl"].learning_rate == 0.02
+    assert first["mtl-recipe-alone"] == first["mtl"].replace(auxiliary={})
+    assert first["control"].auxiliary == {}
+    assert first["control-recipe-helped"] == first["control"].replace(auxiliary={"speaker": 0.3})
+    assert first["placebo"] == first["mtl"].replace(placebo="permuted")
+    assert first["placebo-within"] == first["mtl"].replace(placebo="permuted_within")
+
+
+def test_more_seeds_are_a_further_look_and_the_same_seeds_none(tmp_path: Path) -> None:
+    assert open_test_part(tmp_path, 3, declared=3) == [3]
+    opened = json.loads((tmp_path / "opened.json").read_text())
+    assert open_test_part(tmp_path, 3, declared=3) == [3]
+    assert open_test_part(tmp_path, 5, declared=3) == [3, 5]
+    assert open_test_part(tmp_path, 5, declared=3) == [3, 5]
+    again = json.loads((tmp_path / "opened.json").read_text())
+    assert (again["opened"], again["by"]) == (opened["opened"], opened["by"])
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_confirm_runs_once_on_fresh_seeds_and_then_the_search_is_closed(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus, trials=2, seeds=1, finish="tests.fake_epochs:tell")
+    searched(plan, {"mtl": [0.5, 0.6], "control": [0.6, 0.5]})
+    assert run_confirm(plan).finished
+    first = [r for r in read_records(plan.folder) if r.identity.phase == "confirm"]
+    assert sorted(r.identity.arm for r in first) == sorted(ARMS) == sorted(confirm_arms(plan.space))
+    assert {(r.state, r.identity.seed, r.look) for r in first} == {("COMPLETE", SEED, 1)}
+    assert {r.test_scores["clips"] for r in first} == {36.0}
+    before = {path: path.read_bytes() for path in (plan.folder / "records").rglob("*.json")}
+    more = replace(plan, space=replace(plan.space, budget=replace(plan.space.budget, seeds=2)))
+    assert run_confirm(more, declared_seeds=1).finished
+    after = [r for r in read_records(plan.folder) if r.identity.phase == "confirm"]
+    assert sorted((r.identity.seed, r.look) for r in after) == [(SEED, 1)] * 6 + [(SEED + 1, 2)] * 6
+    assert before == {path: path.read_bytes() for path in before}  # none was repeated
+    assert not [path for path in plan.folder.rglob("*.pt") if "confirm-0" in path.parts]
+    longer = replace(plan, space=replace(plan.space, budget=replace(plan.space.budget, trials=5)))
+    with pytest.raises(StudyError, match=r"cannot be extended by 6 trial\(s\); use another --name"):
+        run_searches(longer)
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_real_runs_write_predictions_pairs_and_winners(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus, "sermtl.train:epochs", seeds=1)
+    question = plan.space.questions[0]
+    small = {arm.name: replace(arm, fixed={**arm.fixed, **SMALL_NETWORK}) for arm in question.arms}
+    plan = replace(plan, space=replace(plan.space, questions=(replace(question, **small),), placebo=False))
+    searched(plan, {"mtl": [0.5], "control": [0.6]})
+    assert run_confirm(plan).finished
+    records = [r for r in read_records(plan.folder) if r.identity.phase == "confirm"]
+    assert len(records) == 4
+    for record in records:
+        assert record.state == "COMPLETE", record.reason
+        assert len(record.epochs) == 2
+        assert record.value == record.epochs[-1]["emotion_uar"]
+        assert {"emotion_uar", "speaker_eer", "speaker_accuracy"} <= set(record.test_scores)
+        assert record.predictions is not None
+        assert record.pairs is not None
+        clips, pairs = pq.read_table(plan.folder / record.predictions), pq.read_table(plan.folder / record.pairs)
+        assert clips.num_rows == 36
+        right = (clips["emotion_true"].to_numpy() == clips["emotion_predicted"].to_numpy()).mean()
+        assert right == pytest.approx(record.test_scores["emotion_accuracy"])
+        assert json.loads(clips.schema.metadata[b"sermtl"])["identity"] == vars(record.identity)
+        assert pairs["threshold"].to_numpy() == pytest.approx(record.test_scores["speaker_threshold"])
+    baselines = json.loads((plan.folder / "baselines.json").read_text())
+    assert set(baselines[records[0].identity.split]) == {"emotion", "speaker"}
+    winner = read_config(plan.folder / "winners" / "emotion.mtl-search0.toml")
+    assert (winner.learning_rate, winner.auxiliary, winner.seed) == (0.01, {"speaker": 0.3}, SEED)
+    assert isinstance(plan.tracker, SilentTracker)
+    assert len(plan.tracker.ended) == 4

@@ -1,0 +1,61 @@
+"""Rungs: who goes on, who is stopped, who is never stopped."""
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.prune import RungPruner, is_exempt
+
+
+def study_at_rung(values: list[float], rung: int = 3) -> optuna.Study:
+    """A study whose trials have all reached the rung, in this order."""
+    study = optuna.create_study(direction="maximize")
+    for value in values:
+        study.ask().report(value, rung)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("values", "stopped"),
+    [
+        ([0.5], False),  # the first to arrive goes on
+        ([0.5, 0.4], True),  # of two the better one
+        ([0.5, 0.6], False),
+        ([0.5, 0.6, 0.55], True),  # of three the best one
+        ([0.5, 0.6, 0.7, 0.65], False),  # of four the best two
+        ([0.5, 0.5], False),  # a tie goes on
+    ],
+)
+def test_the_best_half_goes_on(values: list[float], stopped: bool) -> None:
+    study = study_at_rung(values)
+    pruner = RungPruner((3, 6), 0.5)
+    assert pruner.prune(study, study.trials[-1]) is stopped
+    verdict = pruner.verdict(study, study.trials[-1])
+    assert (verdict is None) != stopped
+    assert verdict is None or verdict.startswith(f"{values[-1]:.4g} at epoch 3 is not among the best")
+
+
+def test_between_rungs_nobody_is_stopped() -> None:
+    study = study_at_rung([0.9, 0.1], rung=4)
+    assert not RungPruner((3, 6), 0.5).prune(study, study.trials[-1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40), st.sampled_from([1 / 4, 1 / 3, 1 / 2]))
+def test_the_best_of_all_is_never_stopped_and_enough_go_on(values: list[float], keep: float) -> None:
+    study = study_at_rung(values)
+    pruner = RungPruner((3,), keep)
+    going_on = [trial for trial in study.trials if not pruner.prune(study, trial)]
+    assert len(going_on) >= max(1, int(len(values) * keep))
+    assert max(study.trials, key=lambda t: t.intermediate_values[3]).number in {trial.number for trial in going_on}
+
+
+def test_a_tenth_is_exempt_by_number() -> None:
+    assert [number for number in range(30) if is_exempt(number, 0.1)] == [9, 19, 29]
+    assert not any(is_exempt(number, 0.0) for number in range(100))
+    assert all(is_exempt(number, 1.0) for number in range(100))
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_the_exempt_share_holds_at_every_count(trials: int, share: float) -> None:
+    assert sum(is_exempt(number, share) for number in range(trials)) == int(trials * share)

@@ -1,0 +1,118 @@
+"""Optuna's database through a trial book: what is read, what is written, what is refused."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from sermtl.errors import StudyError
+from study.lock import lock_study, session_of
+from study.store import TrialBook, backup, backup_path, database_path, open_storage
+
+SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+
+
+def drawn(book: TrialBook, **fixed: float) -> int:
+    trial = book.draw(SPACE, RandomSampler(seed=len(book)), fixed)
+    book.write(trial, {"identity": {"number": trial.number}})
+    return trial.number
+
+
+def same(book: TrialBook, folder: Path) -> None:
+    """Memory and database say the same of every trial."""
+    told = optuna.load_study(study_name=book.name, storage=f"sqlite:///{database_path(folder)}").trials
+    for mine, theirs in zip(book.trials, told, strict=True):
+        assert (mine.number, mine.params, mine.values) == (theirs.number, theirs.params, theirs.values)
+        assert (mine.intermediate_values, mine.user_attrs) == (theirs.intermediate_values, theirs.user_attrs)
+        assert mine.state == theirs.state or theirs.state == TrialState.WAITING
+
+
+def test_a_book_writes_through_and_reads_back(tmp_path: Path) -> None:
+    book = TrialBook(open_storage(tmp_path), "s/a")
+    assert drawn(book, x=0.25) == 0
+    assert book.trials[0].params["x"] == 0.25
+    assert 0 <= book.trials[0].params["y"] <= 1
+    book.report(0, 2, 0.5)
+    book.report(0, 2, 0.9)  # what was reported once stays
+    book.note(0, "device_s", 3.0)
+    book.end(0, TrialState.COMPLETE, [0.5])
+    drawn(book)
+    drawn(book)
+    book.pause(1)
+    same(book, tmp_path)
+    again = TrialBook(open_storage(tmp_path), "s/a")
+    same(again, tmp_path)
+    assert [trial.state for trial in again.trials] == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.RUNNING]
+    assert again.trials[0].intermediate_values == {2: 0.5}
+    again.resume(1)
+    assert drawn(again) == 3
+    same(again, tmp_path)
+
+
+def test_an_ending_cannot_be_told_twice(tmp_path: Path) -> None:
+    book = TrialBook(open_storage(tmp_path), "s/a")
+    drawn(book)
+    book.end(0, TrialState.PRUNED, None)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        book.end(0, TrialState.COMPLETE, [1.0])
+    assert book.trials[0].state == TrialState.PRUNED
+
+
+def test_the_database_waits_for_nobody_and_is_backed_up_whole(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+    book = TrialBook(storage, "s/a")
+    drawn(book)
+    backup(tmp_path)
+    copy = optuna.load_study(study_name="s/a", storage=f"sqlite:///{backup_path(tmp_path)}")
+    assert copy.trials[0].params == book.trials[0].params
+
+
+def test_a_damaged_database_is_one_clear_line(tmp_path: Path) -> None:
+    database_path(tmp_path).write_bytes(b"not a database at all" * 100)
+    with pytest.raises(StudyError, match=r"optuna.db: file is not a database; `python -m study.doctor .* --fix`"):
+        open_storage(tmp_path)
+
+
+def test_a_database_of_another_optuna_names_the_upgrade(tmp_path: Path) -> None:
+    open_storage(tmp_path).engine.dispose()
+    with sqlite3.connect(database_path(tmp_path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+    connection.close()
+    with pytest.raises(StudyError, match="optuna storage upgrade"):
+        open_storage(tmp_path)
+
+
+def test_a_database_server_that_is_away_is_one_clear_line_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as raised:
+        open_storage(tmp_path, f"sqlite:////{tmp_path}/no/such/folder/x.db")
+    assert "unable to open database file" in str(raised.value)
+
+
+def test_one_driver_holds_a_study(tmp_path: Path) -> None:
+    script = f"""
+import pathlib, sys
+from sermtl.errors import StudyError
+from study.lock import lock_study
+try:
+    with lock_study(pathlib.Path({str(tmp_path)!r})):
+        print("held")
+except StudyError as error:
+    print(error)
+"""
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", script]
+    with lock_study(tmp_path) as session:
+        assert session_of(tmp_path) == session
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        assert "is running this study; wait for it, or stop it first" in done.stdout
+    assert session_of(tmp_path) == ""
+    assert subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout == "held\n"

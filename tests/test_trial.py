@@ -1,0 +1,125 @@
+"""A worker's attempt at a job, without Ray: reports, checkpoints, failures, and a clean start for the next."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sermtl.corpus import Corpus
+from study.job import Job, Report, Workplace
+from study.lock import lock_study
+from study.record import Identity
+from study.trial import Attempt, clean_process
+
+IDENTITY = Identity("toy", "emotion.mtl", 3, "search", "speaker-s0", 10_003)
+
+
+@pytest.fixture
+def job(tmp_path: Path, tiny_corpus: Corpus) -> Job:
+    place = Workplace(str(tmp_path), str(tiny_corpus.path), tiny_corpus.checksum, "cpu", 1, epochs="tests.fake_epochs:noop")
+    config = {"epochs": 6, "seed": 0, "test_fraction": 0.25, "dev_fraction": 0.25}
+    return Job(IDENTITY, config, {}, "emotion_uar", place, rungs=(2, 4))
+
+
+def epochs(report: Report) -> list[int]:
+    return [int(row["epoch"]) for row in report.rows]
+
+
+def at(job: Job, generator: str, seed: int = 0, checkpoint_s: float = 30.0) -> Job:
+    """The job with another stand-in for training."""
+    place = replace(job.place, epochs=f"tests.fake_epochs:{generator}", checkpoint_s=checkpoint_s)
+    return replace(job, place=place, config={**job.config, "seed": seed})
+
+
+def test_an_attempt_reports_at_rungs_and_at_the_end(job: Job) -> None:
+    attempt = Attempt(replace(job, keep=0.1))
+    reports = [attempt.step() for _ in range(3)]
+    assert [epochs(report) for report in reports] == [[1, 2], [3, 4], [5, 6]]
+    assert [report.state for report in reports] == ["running", "running", "complete"]
+    assert all(row["value"] == row["emotion_uar"] for report in reports for row in report.rows)
+    assert reports[-1].confusion == {"emotion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
+    assert (job.folder / "model.pt").exists()  # better than the best so far
+    assert not (job.folder / "checkpoint.pt").exists()
+    assert Report.from_json(reports[-1].to_json()) == reports[-1]
+
+
+def test_a_model_that_is_not_the_best_is_not_kept(job: Job) -> None:
+    attempt = Attempt(replace(job, keep=0.999, rungs=()))
+    assert attempt.step().state == "complete"
+    assert not (job.folder / "model.pt").exists()
+
+
+def test_an_attempt_goes_on_from_the_checkpoint_and_reports_the_whole_history(job: Job) -> None:
+    first = Attempt(at(job, "noop", checkpoint_s=0.0))
+    first.step()
+    second = Attempt(job)
+    report = second.step()
+    assert epochs(report) == [1, 2, 3, 4]
+    assert report.device_s >= json.loads((job.folder / "spent.json").read_text())["device_s"] > 0
+    assert epochs(second.step()) == [5, 6]
+
+
+def test_a_damaged_checkpoint_starts_the_trial_again(job: Job) -> None:
+    job.folder.mkdir(parents=True)
+    (job.folder / "checkpoint.pt").write_text("half a checkp")
+    report = Attempt(job).step()
+    assert (report.state, epochs(report)) == ("running", [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("generator", "seed", "reason"),
+    [
+        ("troubled", 3, "the loss is nan at step 17"),
+        ("troubled", 5, "ValueError: no such thing"),
+        ("hopeless", 0, "ValueError: nothing works"),
+        ("missing", 0, "AttributeError: module 'tests.fake_epochs' has no attribute 'missing'"),
+    ],
+)
+def test_whatever_training_raises_is_a_failure_with_its_reason(job: Job, generator: str, seed: int, reason: str) -> None:
+    report = Attempt(replace(at(job, generator, seed), rungs=())).step()
+    assert (report.state, report.reason) == ("failed", reason)
+
+
+def test_a_corpus_that_changed_is_refused(job: Job) -> None:
+    report = Attempt(replace(job, place=replace(job.place, checksum="0" * 64))).step()
+    assert report.state == "failed"
+    assert "but the study was begun on 000000000000" in str(report.reason)
+
+
+def test_a_missing_score_is_named(job: Job) -> None:
+    report = Attempt(replace(job, value="age_uar")).step()
+    assert report.reason is not None
+    assert report.reason.startswith("no score 'age_uar' on the dev part; it has:")
+
+
+def test_a_worker_of_a_driver_that_was_replaced_touches_nothing(job: Job, tmp_path: Path) -> None:
+    with lock_study(tmp_path) as session:
+        attempt = Attempt(replace(job, place=replace(job.place, session=session)))
+        attempt.step()
+        attempt.save()
+        assert (job.folder / "checkpoint.pt").exists()
+    (job.folder / "checkpoint.pt").unlink()
+    with lock_study(tmp_path):
+        attempt.save()
+    assert not (job.folder / "checkpoint.pt").exists()
+
+
+def test_a_reused_process_starts_clean() -> None:
+    torch.manual_seed(99)
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    draws = []
+    for _ in range(2):
+        clean_process(seed=5, threads=1)
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))  # noqa: NPY002  # the global state is the point
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        torch.manual_seed(1)
+    assert draws[0] == draws[1]
+    assert torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_num_threads() == 1
