@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sermtl.config import RunConfig
 from sermtl.errors import ConfigError
+from sermtl.first_block import first_block
 
 Pair = tuple[int, int]  # (along frequency, along time)
 
@@ -101,7 +102,12 @@ def output_sizes(config: RunConfig) -> list[OutputSize]:
 
 
 class Block(nn.Module):
-    """Convolution, batch norm, ReLU, and the pooling that follows in Table 1, if any."""
+    """Convolution, batch norm, ReLU, and the pooling that follows in Table 1, if any.
+
+    fast: take the ways that give the same and are faster; False computes every layer as it is written down.
+    """
+
+    fast = True
 
     def __init__(self, inputs: int, layer: Layer, pool: Layer | None) -> None:
         super().__init__()
@@ -116,7 +122,10 @@ class Block(nn.Module):
         Beyond a clip's valid frames everything is zero after the convolution as it is around the map, so that what
         follows the end of a short clip looks to the network like the edge of a long one.
         """
-        x = self.norm(self.conv(x))
+        if self.fast and self._is_first_of_training_on_a_cpu(x, frames):
+            assert isinstance(self.pool, nn.MaxPool2d)
+            return first_block(x, self.conv, self.norm, self.pool, _compute_dtype(x)), None
+        x = self.norm(self._product(x) if self.fast and x.shape[2] == self.layer.kernel[0] else self.conv(x))
         if frames is not None:
             frames = self._valid(self.layer, frames)
             x = x * valid_mask(frames, x.shape[3])[:, None, None, :]
@@ -127,9 +136,24 @@ class Block(nn.Module):
             x = x * valid_mask(frames, x.shape[3])[:, None, None, :]
         return x, frames
 
+    def _is_first_of_training_on_a_cpu(self, x: Tensor, frames: Tensor | None) -> bool:
+        trains = self.training and torch.is_grad_enabled() and not x.requires_grad
+        return trains and frames is None and self.pool_layer is not None and x.shape[1] == 1 and x.device.type == "cpu"
+
+    def _product(self, x: Tensor) -> Tensor:
+        """The convolution of a kernel as high as its input and one frame wide (fc6, fc7): one matrix product per frame."""
+        rows = x.permute(0, 3, 2, 1).flatten(2)  # (B, T, bins x inputs)
+        weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)  # (filters, bins x inputs), a view of channels_last weights
+        return nn.functional.linear(rows, weight, self.conv.bias).permute(0, 2, 1)[:, :, None]
+
     @staticmethod
     def _valid(layer: Layer, frames: Tensor) -> Tensor:
         return ((frames + 2 * layer.padding[1] - layer.kernel[1]).clamp(min=0) // layer.stride[1]) + 1
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """What autocast computes convolutions in."""
+    return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
 
 def valid_mask(frames: Tensor, length: int) -> Tensor:
@@ -169,6 +193,9 @@ class VGGVox(nn.Module):
                     module.weight.normal_(0, std, generator=part_generator(self.config.seed, name))
                     assert module.bias is not None
                     module.bias.zero_()
+            if isinstance(module, nn.Conv2d):
+                # frames and bins outside, filters inside: what the matrix units of CPUs and GPUs take
+                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
     def embed(self, spectrograms: Tensor, frames: Tensor | None = None) -> Tensor:
         """Spectrograms (B, 1, bins, frames) -> embeddings (B, 1024 x width), fc7's rectified output.

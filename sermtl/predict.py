@@ -19,7 +19,7 @@ from sermtl.config import SAMPLE_RATE_HZ, RunConfig, make_config
 from sermtl.errors import CheckpointError, ConfigError, CorpusError
 from sermtl.features import FrontEnd
 from sermtl.model import VGGVox
-from sermtl.precision import pick_device
+from sermtl.device import pick_device
 
 SHOWN_CLASSES = 6  # of a task, in the printed text
 

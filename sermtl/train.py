@@ -21,13 +21,13 @@ from sermtl.batches import Batches, split_batches
 from sermtl.checkpoint import check_same, read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus, Split
+from sermtl.device import autocast, keep_freed_memory, multiplies_bf16
 from sermtl.errors import CheckpointError, DivergedError, SplitError
 from sermtl.evaluate import Outputs, Pairs, Scores, evaluate, make_pairs
 from sermtl.features import spec_augment
 from sermtl.model import VGGVox, dropout, part_generator
 from sermtl.optimizer import learning_rate, make_optimizer
 from sermtl.placebo import training_labels
-from sermtl.precision import autocast, multiplies_bf16
 from sermtl.splits import make_split
 from sermtl.tasks import Task, make_tasks
 from sermtl.weighting import Weighting, task_loss
@@ -107,6 +107,8 @@ class Run:
 
     def __init__(self, config: RunConfig, corpus: Corpus, split: Split, device: torch.device) -> None:
         self.config, self.corpus, self.split, self.device = config, corpus, split, device
+        if device.type == "cpu":
+            keep_freed_memory()
         self.tasks: tuple[Task, ...] = make_tasks(config.tasks, corpus)
         self.classes = {task.name: len(task.classes) for task in self.tasks}
         self.network = VGGVox(config, self.classes).to(device)

@@ -34,7 +34,7 @@ def test_the_network_itself_has_those_sizes() -> None:
     network = VGGVox(config, {"emotion": 6}).eval()
     seen: dict[str, tuple[int, ...]] = {}
     for name, block in network.trunk.items():
-        block.conv.register_forward_hook(lambda _, __, out, name=name: seen.update({name: tuple(out.shape[2:])}))
+        block.norm.register_forward_hook(lambda _, __, out, name=name: seen.update({name: tuple(out.shape[2:])}))
     network(torch.zeros(1, 1, 512, 400))
     assert seen == {name: TABLE_1[name][1:] for name in seen}
     assert set(seen) == {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"}
