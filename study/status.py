@@ -65,10 +65,18 @@ def report_path(folder: Path) -> Path:
 def read_standing(folder: Path) -> Standing:
     """Raises StudyError when the folder is not a study's."""
     header = read_header(folder)
-    return Standing(folder, header, wanted_runs(header), lock_holder(folder))
+    return Standing(folder, header, wanted_runs(header, _seeds(folder, header)), lock_holder(folder))
 
 
-def wanted_runs(header: StudyHeader) -> dict[str, dict[str, int]]:
+def _seeds(folder: Path, header: StudyHeader) -> int:
+    """Confirm seeds asked for: the declared ones, or those of the last further look."""
+    try:
+        return int(max(json.loads((folder / "opened.json").read_text(encoding="utf-8"))["looks"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return int(header.budget["seeds"])
+
+
+def wanted_runs(header: StudyHeader, seeds: int) -> dict[str, dict[str, int]]:
     """phase → arm → runs: the search's trials, and a confirm run per seed, search and draw of the split."""
     budget = header.budget
     searches = int(budget.get("searches", 1))
@@ -78,7 +86,7 @@ def wanted_runs(header: StudyHeader) -> dict[str, dict[str, int]]:
     draws = 1 if budget.get("nested", True) else len(header.splits)
     return {
         "search": {arm: int(budget["trials"]) * searches for arm in searched},
-        "confirm": {arm: int(budget["seeds"]) * searches * draws for arm in header.confirm},
+        "confirm": dict.fromkeys(header.confirm, seeds * searches * draws),
     }
 
 

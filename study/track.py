@@ -119,15 +119,20 @@ class Tracker:
         """Ended runs and winners that MLflow does not hold yet."""
         return len(self._ended) + len(self._winners) + len(self._given_up)
 
-    def close(self, timeout_s: float = 30.0) -> int:
+    def close(self, timeout_s: float = 30.0, away_s: float = 3.0) -> int:
         """Write what waits, mark running trials as interrupted, end. Returns by how many runs MLflow is behind.
 
-        What is left is written at the next start, from the records.
+        Waits `timeout_s` at most, `away_s` for a store that does not answer. What is left is written at the next start,
+        from the records.
         """
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(timeout_s)
+        began = time.monotonic()
+        while self._thread.is_alive() and time.monotonic() - began < (
+            timeout_s if self._away_since is None else min(away_s, timeout_s)
+        ):
+            self._thread.join(0.05)
         self._abandoned = True
         if self.behind() or (self._thread.is_alive() and self._live):
             count = self.behind() + len(self._live)

@@ -43,7 +43,7 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     about = f"Dev score {record.value:.4f}; test clips were not seen." if record.value is not None else ""
     # The source is the model's place and not models:/ID, which MLflow would look up in its global store, not in ours.
     source = {"source": model.artifact_location, "model_id": model.model_id}
-    made = client.create_model_version(name, run_id=run_id, tags=tags, description=about, await_creation_for=None, **source)
+    made = client.create_model_version(name, run_id=run_id, tags=tags, description=about, await_creation_for=0, **source)
     search = record.identity.search
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
 

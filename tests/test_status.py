@@ -116,6 +116,11 @@ def test_a_finished_study_shows_its_report(folder: Path) -> None:
     assert "opened; the search is closed" in text
 
 
+def test_a_further_look_wants_more_runs(folder: Path) -> None:
+    (folder / "opened.json").write_text('{"looks": [2, 4]}')
+    assert read_standing(folder).wanted["confirm"] == {"emotion.mtl": 4, "emotion.control": 4}
+
+
 def test_without_a_name_all_studies_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = folder.parent / "other"
     other.mkdir()
@@ -145,7 +150,7 @@ def test_an_unknown_study_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.
 def test_wanted_runs_count_searches_and_draws() -> None:
     splits = make_header().splits * 3
     budget = {"trials": 4, "seeds": 5, "searches": 2}
-    assert wanted_runs(make_header(budget=budget))["search"] == {"emotion.mtl": 8, "emotion.control": 8}
-    assert wanted_runs(make_header(budget={**budget, "nested": False}, splits=splits))["confirm"]["emotion.mtl"] == 30
-    assert wanted_runs(make_header(budget={**budget, "nested": True}, splits=splits))["confirm"]["emotion.mtl"] == 10
-    assert wanted_runs(make_header(budget={**budget, "trials": 0}))["search"] == {}
+    assert wanted_runs(make_header(budget=budget), 5)["search"] == {"emotion.mtl": 8, "emotion.control": 8}
+    assert wanted_runs(make_header(budget={**budget, "nested": False}, splits=splits), 5)["confirm"]["emotion.mtl"] == 30
+    assert wanted_runs(make_header(budget={**budget, "nested": True}, splits=splits), 5)["confirm"]["emotion.mtl"] == 10
+    assert wanted_runs(make_header(budget={**budget, "trials": 0}), 5)["search"] == {}
