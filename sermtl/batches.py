@@ -9,14 +9,19 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.features import FrontEnd
 
-CACHE_BYTES = 256 * 2**20  # spectrograms kept by one run, at most
+CUTS = 5  # places where a clip longer than clip_s may be cut
+CENTRE = CUTS // 2
+CACHE_BYTES = 384 * 2**20  # of spectrograms kept by one process, at most
+FRONT_END_KNOBS = (
+    *("clip_s", "window_ms", "hop_ms", "n_fft", "bins", "frequency_scale", "frames", "detrend", "centred"),
+    *("amplitude", "normalise", "padding"),
+)
 
 _on_device: dict[tuple[str, str], Tensor] = {}  # (corpus checksum, device) -> samples; one corpus per device
 
@@ -59,64 +64,82 @@ def _gather(samples: Tensor, starts: Tensor, lengths: Tensor, size: int, offset:
 
 
 class Batches:
-    """Spectrogram batches of a corpus by clip index, cut at random in training and at the centre in evaluation.
+    """Spectrogram batches of a corpus by clip index.
 
-    When the cuts of the clips `keep` are fixed (no clip is longer than clip_s, or the cut is the centre) and their
-    spectrograms fit in CACHE_BYTES, each is computed once and kept: a small network's epoch would otherwise be spent
-    in the front end. Such batches hold those clips only.
+    A clip longer than clip_s is cut at one of CUTS evenly spaced places: a random one in training, the middle one (the clip's
+    centre) in evaluation. Deviation: the paper's cut is anywhere; with few places each spectrogram can be kept.
+
+    When the spectrograms of all cuts of all clips fit in CACHE_BYTES, each is computed once in this process and kept for later
+    runs with the same front end: a small network's time would otherwise be spent in the front end.
     """
 
-    def __init__(
-        self, corpus: Corpus, config: RunConfig, device: torch.device, *, random: bool, keep: NDArray[np.int64] | None = None
-    ) -> None:
-        self.config, self.device, self.random = config, device, random
+    def __init__(self, corpus: Corpus, config: RunConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
         self.front_end = FrontEnd(config).to(device)
         self._samples = samples_on(corpus, device)
         self._starts = torch.from_numpy(corpus.offsets[:-1].copy())
         self._lengths = torch.from_numpy(np.diff(corpus.offsets))
-        self._kept: _Kept | None = None
-        if keep is not None and self._fixed(keep) and 4 * config.bins * config.frames * len(keep) <= CACHE_BYTES:
-            self._kept = _Kept(keep, len(corpus))
+        self._kept = kept_spectrograms(corpus, config, device)
 
-    def _fixed(self, clips: NDArray[np.int64]) -> bool:
-        return not self.random or bool((self._lengths[torch.from_numpy(clips)] <= self.config.clip_samples).all())
-
-    def __call__(self, indices: Tensor, crops: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def __call__(self, indices: Tensor, cuts: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Spectrograms (B, 1, bins, frames) of the clips `indices` (B,), on the device, and their valid frames (B,).
 
-        crops: (B,) uniform in [0, 1), where a clip longer than clip_s is cut; None, or not `random`: at its centre.
+        cuts: (B,) int64 in [0, CUTS), where a longer clip is cut; None cuts at the centre.
         """
-        if self._kept is None:
-            return self._compute(indices, crops if self.random else None)
-        return self._kept.take(indices, self._compute)
+        cuts = torch.full_like(indices, CENTRE) if cuts is None else cuts
+        return self._compute(indices, cuts) if self._kept is None else self._kept.take(indices, cuts, self._compute)
 
-    def _compute(self, indices: Tensor, crops: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _compute(self, indices: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
         size = self.config.clip_samples
         lengths = self._lengths[indices]
-        spare = (lengths - size).clamp(min=0)
-        shift = spare // 2 if crops is None else (crops.double() * (spare + 1)).long().clamp(max=spare)
-        starts, lengths = (self._starts[indices] + shift).to(self.device), lengths.clamp(max=size).to(self.device)
-        waveforms, valid = cut(self._samples, starts, lengths, size, self.config.padding)
+        starts = self._starts[indices] + (lengths - size).clamp(min=0) * cuts // (CUTS - 1)
+        waveforms, valid = cut(
+            self._samples, starts.to(self.device), lengths.clamp(max=size).to(self.device), size, self.config.padding
+        )
         spectrograms, frames = self.front_end(waveforms, valid)
         return spectrograms, frames
 
 
-class _Kept:
-    """The spectrograms of some clips, computed when first asked for and kept."""
+class Kept:
+    """The spectrograms of every cut of every clip, each computed when first asked for.
 
-    def __init__(self, indices: NDArray[np.int64], clips: int) -> None:
-        self._indices = torch.from_numpy(indices)
-        self._row = torch.full((clips,), -1, dtype=torch.int64)
-        self._row[self._indices] = torch.arange(len(indices))
-        self._spectrograms: tuple[Tensor, Tensor] | None = None  # and their valid frames
+    A row per clip, or CUTS for a clip that is cut; `first` (clips,) is a clip's first row, `step` (clips,) is 1 where it is cut.
+    """
 
-    def take(self, indices: Tensor, compute: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        if self._spectrograms is None:
-            parts = [compute(part, None) for part in torch.split(self._indices, 256)]
-            self._spectrograms = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-        spectrograms, frames = self._spectrograms
-        rows = self._row[indices].to(spectrograms.device)
-        return spectrograms.index_select(0, rows), frames.index_select(0, rows)
+    def __init__(self, first: Tensor, step: Tensor, rows: int, shape: tuple[int, int], device: torch.device) -> None:
+        self._first, self._step = first, step
+        self._there = torch.zeros(rows, dtype=torch.bool)
+        self._spectrograms = torch.empty(rows, 1, *shape, device=device)
+        self._frames = torch.empty(rows, dtype=torch.int64, device=device)
+
+    def take(
+        self, indices: Tensor, cuts: Tensor, compute: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        rows = self._first[indices] + self._step[indices] * cuts
+        if not bool(self._there[rows].all()):
+            new = ~self._there[rows]
+            on_device = rows[new].to(self._frames.device)
+            self._spectrograms[on_device], self._frames[on_device] = compute(indices[new], cuts[new])
+            self._there[rows] = True
+        rows = rows.to(self._frames.device)
+        return self._spectrograms.index_select(0, rows), self._frames.index_select(0, rows)
+
+
+_kept: dict[tuple[object, ...], Kept] = {}  # of the last front end used in this process
+
+
+def kept_spectrograms(corpus: Corpus, config: RunConfig, device: torch.device) -> Kept | None:
+    """This process's store for that corpus and front end; None where it would be larger than CACHE_BYTES."""
+    is_cut = torch.from_numpy(np.diff(corpus.offsets) > config.clip_samples)
+    count = torch.where(is_cut, CUTS, 1)
+    rows = int(count.sum())
+    if 4 * config.bins * config.frames * rows > CACHE_BYTES:
+        return None
+    key = (corpus.checksum, str(device), *(getattr(config, knob) for knob in FRONT_END_KNOBS))
+    if key not in _kept:
+        _kept.clear()
+        _kept[key] = Kept(count.cumsum(0) - count, is_cut.long(), rows, (config.bins, config.frames), device)
+    return _kept[key]
 
 
 def split_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:

@@ -45,6 +45,7 @@ TABLE_1 = (
     Layer("fc7",    1024, (1, 1)),  # after the mean over time, apool6
 )
 # fmt: on
+LARGE_MAPS = 500_000  # elements a clip from which conv1 is worth its own way (first_block.py): smaller maps stay in the cache
 SMALLEST_INPUT = 16  # bins and frames
 
 
@@ -122,7 +123,7 @@ class Block(nn.Module):
         Beyond a clip's valid frames everything is zero after the convolution as it is around the map, so that what
         follows the end of a short clip looks to the network like the edge of a long one.
         """
-        if self.fast and self._is_first_of_training_on_a_cpu(x, frames):
+        if self.fast and self._is_large_first_of_training_on_a_cpu(x, frames):
             assert isinstance(self.pool, nn.MaxPool2d)
             return first_block(x, self.conv, self.norm, self.pool, _compute_dtype(x)), None
         x = self.norm(self._product(x) if self.fast and x.shape[2] == self.layer.kernel[0] else self.conv(x))
@@ -136,9 +137,11 @@ class Block(nn.Module):
             x = x * valid_mask(frames, x.shape[3])[:, None, None, :]
         return x, frames
 
-    def _is_first_of_training_on_a_cpu(self, x: Tensor, frames: Tensor | None) -> bool:
+    def _is_large_first_of_training_on_a_cpu(self, x: Tensor, frames: Tensor | None) -> bool:
         trains = self.training and torch.is_grad_enabled() and not x.requires_grad
-        return trains and frames is None and self.pool_layer is not None and x.shape[1] == 1 and x.device.type == "cpu"
+        maps = self.layer.filters * x.shape[2] * x.shape[3] // (self.layer.stride[0] * self.layer.stride[1])
+        first = self.pool_layer is not None and x.shape[1] == 1
+        return trains and frames is None and first and x.device.type == "cpu" and maps >= LARGE_MAPS
 
     def _product(self, x: Tensor) -> Tensor:
         """The convolution of a kernel as high as its input and one frame wide (fc6, fc7): one matrix product per frame."""

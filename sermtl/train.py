@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sermtl.batches import Batches, split_batches
+from sermtl.batches import CUTS, Batches, split_batches
 from sermtl.checkpoint import check_same, read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus, Split
@@ -33,7 +33,7 @@ from sermtl.tasks import Task, make_tasks
 from sermtl.weighting import Weighting, task_loss
 
 EVALUATION_BATCH = 128  # clips
-GENERATORS = ("order", "crops", "masks")  # CPU generators; dropout's lives on the device
+GENERATORS = ("order", "cuts", "masks")  # CPU generators; dropout's lives on the device
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +121,7 @@ class Run:
         self._train, self._dev = corpus.part(split, "train"), corpus.part(split, "dev")
         if len(self._train) < 2:
             raise SplitError(f"the training part of split {split.id!r} has {len(self._train)} clip(s); training needs at least 2")
-        self._batches = Batches(corpus, config, device, random=True, keep=self._train)
-        self._dev_batches = Batches(corpus, config, device, random=False, keep=self._dev)
+        self._batches = Batches(corpus, config, device)
         self._labels = {task.name: self._training_labels(task) for task in self.tasks}
         self._pairs: Pairs | None = None
 
@@ -177,8 +176,8 @@ class Run:
     def _step(self, indices: Tensor) -> dict[str, Tensor]:
         """One optimizer step on the clips `indices` (B,); returns sums of losses over clips, and counts of labelled clips."""
         config, generators = self.config, self._generators
-        crops = torch.rand(len(indices), generator=generators["crops"])
-        spectrograms, frames = self._batches(indices, crops)
+        cuts = torch.randint(CUTS, (len(indices),), generator=generators["cuts"])
+        spectrograms, frames = self._batches(indices, cuts)
         spectrograms = spec_augment(spectrograms, frames, config, generators["masks"])
         on_device = indices.to(self.device)
         with autocast(self.device, self.bf16):
@@ -209,7 +208,7 @@ class Run:
             return Scores({}, {}, None)
         if self._pairs is None and self.split.speaker_disjoint:
             self._pairs = make_pairs(self.corpus, self._dev, self.config.split_seed)
-        outputs = self._outputs(self._dev, self._dev_batches)
+        outputs = self.predict(self._dev)
         return evaluate(outputs, self.tasks, self.split.speaker_disjoint, pairs=self._pairs)
 
     def evaluated(self, row: dict[str, float]) -> EpochResult:
@@ -230,18 +229,15 @@ class Run:
         scores = evaluate(self.predict(indices), (), True, pairs=pairs)
         return scores.values.get("speaker_threshold")
 
+    @torch.inference_mode()
     def predict(self, indices: NDArray[np.int64]) -> Outputs:
         """Logits and embeddings of any clips of the corpus, each cut at its centre."""
-        return self._outputs(indices, Batches(self.corpus, self.config, self.device, random=False))
-
-    @torch.inference_mode()
-    def _outputs(self, indices: NDArray[np.int64], batches: Batches) -> Outputs:
         self.network.eval()
         logits: dict[str, list[Tensor]] = {task: [] for task in self.classes}
         embeddings = []
-        for part in torch.split(torch.from_numpy(np.asarray(indices, dtype=np.int64)), EVALUATION_BATCH):
+        for part in torch.split(torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64)), EVALUATION_BATCH):
             with autocast(self.device, self.bf16):
-                by_task, embedding = self.network(*batches(part))
+                by_task, embedding = self.network(*self._batches(part))
             embeddings.append(embedding.float())
             for task, values in by_task.items():
                 logits[task].append(values.float())

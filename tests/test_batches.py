@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sermtl.batches import Batches, _gather, cut, samples_on, split_batches
+from sermtl.batches import CUTS, Batches, _gather, cut, samples_on, split_batches
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 
@@ -32,51 +32,71 @@ def test_the_gather_of_a_gpu_equals_the_copies_of_a_cpu() -> None:
     assert torch.equal(gathered, cut(samples, starts, lengths, 100, "zero")[0])
 
 
-def test_long_clips_are_cut_at_random_in_training_and_at_the_centre_in_evaluation(tiny_corpus: Corpus) -> None:
-    config = SMALL.replace(clip_s=0.5, normalise="none")
-    longest = int(tiny_corpus.duration_s.argmax())
-    index = torch.tensor([longest, longest])
-    training, evaluation = (Batches(tiny_corpus, config, CPU, random=random) for random in (True, False))
-    first, again = training(index, torch.tensor([0.0, 0.99]))[0]
-    assert not torch.equal(first, again)
-    centre = evaluation(index, torch.tensor([0.0, 0.99]))[0]
-    assert torch.equal(centre[0], centre[1])
-    wave = tiny_corpus.waveform(longest)
-    start = (len(wave) - 8000) // 2
-    alone = evaluation.front_end(torch.from_numpy(wave[start : start + 8000].copy())[None], torch.tensor([8000]))[0]
-    assert torch.equal(centre[0], alone[0])
+def longest(corpus: Corpus) -> int:
+    return int(corpus.duration_s.argmax())
 
 
-def test_a_crop_reaches_both_ends(tiny_corpus: Corpus) -> None:
-    config = SMALL.replace(clip_s=0.5)
-    batches = Batches(tiny_corpus, config, CPU, random=True)
-    longest = int(tiny_corpus.duration_s.argmax())
-    wave = tiny_corpus.waveform(longest)
-    index = torch.tensor([longest, longest])
-    ends = batches(index, torch.tensor([0.0, np.nextafter(np.float32(1), np.float32(0))]))[0]
-    for out, part in zip(ends, (wave[:8000], wave[-8000:]), strict=True):
-        assert torch.equal(out, batches.front_end(torch.from_numpy(part.copy())[None], torch.tensor([8000]))[0][0])
+def alone(batches: Batches, samples: np.ndarray) -> torch.Tensor:
+    return batches.front_end(torch.from_numpy(samples.copy())[None], torch.tensor([len(samples)]))[0][0]
+
+
+def test_long_clips_are_cut_at_evenly_spaced_places_and_at_the_centre_by_default(tiny_corpus: Corpus) -> None:
+    batches = Batches(tiny_corpus, SMALL.replace(clip_s=0.5, normalise="none"), CPU)
+    wave = tiny_corpus.waveform(longest(tiny_corpus))
+    spare = len(wave) - 8000
+    index = torch.full((CUTS,), longest(tiny_corpus))
+    cuts = batches(index, torch.arange(CUTS))[0]
+    for place, mine in enumerate(cuts):
+        start = spare * place // (CUTS - 1)
+        assert torch.equal(mine, alone(batches, wave[start : start + 8000]))
+    assert torch.equal(batches(index[:1])[0][0], alone(batches, wave[spare // 2 : spare // 2 + 8000]))
+
+
+def test_short_clips_are_the_same_whatever_the_cut(tiny_corpus: Corpus) -> None:
+    batches = Batches(tiny_corpus, SMALL.replace(clip_s=1.0), CPU)
+    first, *others = batches(torch.zeros(CUTS, dtype=torch.int64), torch.arange(CUTS))[0]
+    assert all(torch.equal(first, other) for other in others)
 
 
 @pytest.mark.parametrize("padding", ["zero", "masked", "repeat"])
-def test_kept_spectrograms_equal_computed_ones_bit_for_bit(tiny_corpus: Corpus, padding: str) -> None:
-    config = SMALL.replace(padding=padding, clip_s=1.0)
-    clips = np.arange(3, 40)
-    kept = Batches(tiny_corpus, config, CPU, random=True, keep=clips)
-    computed = Batches(tiny_corpus, config, CPU, random=True)
+def test_kept_spectrograms_equal_computed_ones_bit_for_bit(
+    tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, padding: str
+) -> None:
+    config = SMALL.replace(padding=padding, clip_s=0.6)
+    kept = Batches(tiny_corpus, config, CPU)
+    monkeypatch.setattr("sermtl.batches.CACHE_BYTES", 0)
+    computed = Batches(tiny_corpus, config, CPU)
     assert kept._kept is not None
-    indices = torch.tensor([7, 3, 39, 20])
-    for _ in range(2):
-        for mine, theirs in zip(kept(indices, torch.rand(4)), computed(indices, torch.rand(4)), strict=True):
+    assert computed._kept is None
+    random = torch.Generator().manual_seed(0)
+    for _ in range(6):
+        indices, cuts = torch.randint(len(tiny_corpus), (20,), generator=random), torch.randint(CUTS, (20,), generator=random)
+        for mine, theirs in zip(kept(indices, cuts), computed(indices, cuts), strict=True):
             assert torch.equal(mine, theirs)
 
 
-def test_nothing_is_kept_when_cuts_are_random_or_memory_short(tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    clips = np.arange(len(tiny_corpus))
-    assert Batches(tiny_corpus, SMALL.replace(clip_s=0.5), CPU, random=True, keep=clips)._kept is None
-    assert Batches(tiny_corpus, SMALL.replace(clip_s=0.5), CPU, random=False, keep=clips)._kept is not None
-    monkeypatch.setattr("sermtl.batches.CACHE_BYTES", 4 * 32 * 64 * len(clips) - 1)
-    assert Batches(tiny_corpus, SMALL.replace(clip_s=0.5), CPU, random=False, keep=clips)._kept is None
+def test_later_runs_of_a_process_find_what_is_kept(tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Batches(tiny_corpus, SMALL, CPU)
+    expected = first(torch.tensor([1, 2]))[0]
+    later = Batches(tiny_corpus, SMALL.replace(learning_rate=0.5, seed=9, split_seed=3), CPU)
+    monkeypatch.setattr(later.front_end, "forward", None)  # it is not asked again
+    assert torch.equal(later(torch.tensor([1, 2]))[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        *[("clip_s", 0.7), ("window_ms", 20.0), ("hop_ms", 12.0), ("n_fft", 1024), ("bins", 33), ("frequency_scale", "linear")],
+        *[("frames", 65), ("detrend", False), ("centred", True), ("amplitude", "log"), ("normalise", "bin"), ("padding", "repeat")],
+    ],
+)
+def test_another_front_end_is_kept_apart(tiny_corpus: Corpus, knob: str, value: object) -> None:
+    config = SMALL.replace(**{knob: value})
+    index = torch.tensor([longest(tiny_corpus)])
+    before = Batches(tiny_corpus, SMALL, CPU)(index)[0]
+    after = Batches(tiny_corpus, config, CPU)(index)[0]
+    assert before.shape != after.shape or not torch.equal(before, after)
+    assert torch.equal(Batches(tiny_corpus, SMALL, CPU)(index)[0], before)
 
 
 @pytest.mark.parametrize(("clips", "size", "expected"), [(10, 4, [4, 4, 2]), (9, 4, [4, 4]), (8, 4, [4, 4]), (3, 4, [3])])

@@ -14,6 +14,7 @@ from sermtl.model import Block, VGGVox
 def both(config: RunConfig, monkeypatch: pytest.MonkeyPatch, bf16: bool, clips: int = 6) -> tuple[VGGVox, VGGVox, Tensor, Tensor]:
     """The network trained one step fast and plainly: both networks with gradients, and both embeddings."""
     torch.manual_seed(0)
+    monkeypatch.setattr("sermtl.model.LARGE_MAPS", 0)
     fast = VGGVox(config, {"emotion": 3})
     with torch.no_grad():
         for block in fast.trunk.values():

@@ -29,9 +29,9 @@ EVERYTHING = SMALL.replace(
 )
 # the losses of SMALL's first three epochs (float32, 1 thread), total and per task
 GOLDEN_LOSSES = [
-    {"total": 3.96738, "emotion": 1.21916, "speaker": 2.74823},
-    {"total": 3.63796, "emotion": 1.16546, "speaker": 2.47251},
-    {"total": 3.62051, "emotion": 1.18205, "speaker": 2.43845},
+    {"total": 4.02132, "emotion": 1.19554, "speaker": 2.82578},
+    {"total": 3.65062, "emotion": 1.21101, "speaker": 2.43961},
+    {"total": 3.56574, "emotion": 1.14313, "speaker": 2.42262},
 ]
 
 
@@ -274,7 +274,7 @@ def test_predict_is_of_the_clips_asked_for(tiny_corpus: Corpus) -> None:
     assert {task: values.shape for task, values in outputs.logits.items()} == {"emotion": (3, 3), "speaker": (3, 12)}
     assert np.allclose(run.predict(indices[1:]).embedding, outputs.embedding[1:], atol=1e-5)
     dev = tiny_corpus.part(run.split, "dev")
-    assert np.allclose(run.predict(dev).embedding, run._outputs(dev, run._dev_batches).embedding, atol=1e-6)
+    assert np.allclose(run.predict(dev).embedding, run.predict(dev[::-1]).embedding[::-1], atol=1e-6)
 
 
 def test_an_unknown_task_and_an_empty_training_part_are_refused(tiny_corpus: Corpus, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def ours(batch: int, steps: int, threads: int, device: str, config: RunConfig) -
         run.network.train()
         clips = torch.from_numpy(corpus.part(run.split, "train"))[:batch]
         seconds = [timed(lambda: float(run._step(clips)["total"])) for _ in range(steps + 1)]
-        front_end = [timed(lambda: float(run._batches(clips, torch.zeros(batch))[0][0, 0, 0, 0])) for _ in range(steps + 1)]
+        front_end = [timed(lambda: float(run._batches(clips)[0][0, 0, 0, 0])) for _ in range(steps + 1)]
     step_s, front_end_s = statistics.median(seconds[1:]), statistics.median(front_end[1:])
     return {"clips_per_s": round(batch / step_s, 2), "front_end_share": round(front_end_s / step_s, 4), "bf16": run.bf16}
 
