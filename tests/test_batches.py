@@ -92,7 +92,7 @@ def test_later_runs_of_a_process_find_what_is_kept(tiny_corpus: Corpus, monkeypa
 )
 def test_another_front_end_is_kept_apart(tiny_corpus: Corpus, knob: str, value: object) -> None:
     config = SMALL.replace(**{knob: value})
-    index = torch.tensor([longest(tiny_corpus)])
+    index = torch.tensor([0, longest(tiny_corpus)])  # a padded clip and a cut one
     before = Batches(tiny_corpus, SMALL, CPU)(index)[0]
     after = Batches(tiny_corpus, config, CPU)(index)[0]
     assert before.shape != after.shape or not torch.equal(before, after)
