@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ def study_name(text: str) -> str:
 
 
 def code_version() -> str:
-    """The git commit of the checkout this runs from ('+' where it has changes), else the package's version."""
+    """The git commit of the checkout this runs from ('+' where it has changes), the package's version, or 'unknown'."""
     folder = Path(__file__).parent
 
     def git(*words: str) -> str:
@@ -41,7 +42,9 @@ def code_version() -> str:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", "../sermtl")
         return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return importlib.metadata.version("sermtl-study")
+        with suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version("sermtl-study")
+        return "unknown"
 
 
 def versions() -> dict[str, str]:
