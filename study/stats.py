@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 POWER = 0.8  # of the minimum detectable effect
 LEVEL = 0.95
 FEWEST_SEEDS_FOR_PROBABILITY = 10
+MOST_DF = 2  # times the smaller factor's degrees of freedom
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def crossed_mean(d: Array) -> CrossedMean:
         var = (MS_speaker + MS_run - MS_residual) / (S N)
 
     A negative component is dropped: its term is left out (simulated coverage is nearer 95 % than with the raw sum, which
-    can be negative). Degrees of freedom: Satterthwaite (1946) on the mean squares, var² / Σ (coefficient · MS)² / df.
+    can be negative). Degrees of freedom: Satterthwaite (1946) on the mean squares, var² / Σ (coefficient · MS)² / df, but at
+    most twice those of the smaller factor: with few runs a small MS_run is as easily luck as truth, and trusting it gives
+    intervals that cover too little (without the bound 92.3 % for 91 speakers x 3 seeds, and 88 % for 2 searches).
     """
     d = d[~np.isnan(d).all(axis=1)][:, ~np.isnan(d).all(axis=0)]
     if d.size == 0:
@@ -104,6 +107,8 @@ def _combine(estimate: float, s: _Squares, share_speaker: float, share_run: floa
     if not variance > (1e-12 * scale) ** 2:
         return CrossedMean(estimate, float("nan"), float("nan"), speaker, run, s.residual)
     df = variance**2 / sum(term**2 / df for term, df in terms if term)
+    if s.df_speaker and s.df_run:
+        df = min(df, MOST_DF * min(s.df_speaker, s.df_run))
     return CrossedMean(estimate, float(np.sqrt(variance)), df, speaker, run, s.residual)
 
 

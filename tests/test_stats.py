@@ -108,6 +108,13 @@ def test_degrees_of_freedom_are_no_more_than_the_table_has(d: np.ndarray) -> Non
     assert 0 < crossed_mean(d).df <= d.size
 
 
+def test_few_runs_bound_the_degrees_of_freedom() -> None:
+    """However small three runs' mean square came out, there are at most twice their two degrees of freedom."""
+    d = simulated(speakers=50, runs=3, sd=(1.0, 0.0, 0.5))
+    assert crossed_mean(d).df <= 4
+    assert crossed_mean(simulated(speakers=50, runs=1)).df == 49
+
+
 def test_speakers_without_any_cell_are_left_out() -> None:
     d = simulated()
     more = np.vstack([d, np.full((1, d.shape[1]), np.nan)])
