@@ -23,7 +23,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import RandomSampler
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from sermtl.baselines import baselines
@@ -118,7 +118,7 @@ def _configs(
 class ConfirmQueue:
     """The confirm runs' Optuna study, and the runs that are still to be made."""
 
-    def __init__(self, plan: Plan, runs: list[ConfirmRun], storage: BaseStorage, journal: Journal) -> None:
+    def __init__(self, plan: Plan, runs: list[ConfirmRun], storage: RDBStorage, journal: Journal) -> None:
         self._plan, self._runs, self._journal = plan, {self._key(run): run for run in runs}, journal
         arms, splits = confirm_arms(plan.space), sorted({run.split for run in runs})
         self._distributions: dict[str, BaseDistribution] = {

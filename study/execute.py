@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
@@ -120,7 +120,7 @@ def run_searches(plan: Plan) -> Outcome:
     return execute(plan, sources, journal, storage)
 
 
-def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: BaseStorage) -> Outcome:
+def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: RDBStorage) -> Outcome:
     """Run every job of the sources to its end. Raises as `run_searches` does."""
     left = sum(source.total - source.begun for source in sources)
     if left == 0:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from sermtl.config import RunConfig, make_config
 from sermtl.errors import StudyError
@@ -215,12 +215,7 @@ class Journal:
 
     def _tell(self, book: TrialBook, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended."""
-        number = record.identity.number
-        for key, value in ending_attributes(record).items():
-            book.note(number, key, value)
-        # Optuna wants a number of a complete trial; a split without a dev part has none to give.
-        values = [record.value if record.value is not None else 0.0] if record.state == "COMPLETE" else None
-        book.end(number, FINISHED[record.state], values)
+        book.end(record.identity.number, FINISHED[record.state], _optuna_value(record), ending_attributes(record))
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 
@@ -265,15 +260,14 @@ def ending_attributes(record: TrialRecord) -> dict[str, Any]:
 
 def frozen_from(record: TrialRecord, distributions: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
     """A finished Optuna trial as its record tells it (the database was lost)."""
-    state = FINISHED[record.state]
     try:
         start, end = (datetime.fromisoformat(text).astimezone().replace(tzinfo=None) for text in (record.started, record.ended))
     except ValueError as error:
         raise StudyError(f"record of {record.identity.label}: {error}; run `python -m study.doctor`") from None
     return FrozenTrial(
         number=record.identity.number,
-        state=state,
-        value=(record.value if record.value is not None else 0.0) if state == TrialState.COMPLETE else None,
+        state=FINISHED[record.state],
+        value=_optuna_value(record),
         datetime_start=start,
         datetime_complete=end,
         params=record.params,
@@ -283,6 +277,13 @@ def frozen_from(record: TrialRecord, distributions: dict[str, Any], attributes: 
         intermediate_values={int(row["epoch"]): row["value"] for row in record.epochs if math.isfinite(row.get("value", math.nan))},
         trial_id=-1,
     )
+
+
+def _optuna_value(record: TrialRecord) -> float | None:
+    """Optuna wants a number of a complete trial; a split without a dev part has none to give."""
+    if record.state != "COMPLETE":
+        return None
+    return record.value if record.value is not None else 0.0
 
 
 def _now() -> str:

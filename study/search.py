@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -70,7 +70,7 @@ class ArmSearch:
         search: int,
         *,
         study: str,
-        storage: BaseStorage,
+        storage: RDBStorage,
         journal: Journal,
         place: Workplace,
         split_id: Callable[[RunConfig], str],

@@ -6,7 +6,6 @@ and the pruner never wait for SQL. That is sound because the lock (study.lock) a
 """
 
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+from optuna.storages import InMemoryStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
@@ -23,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
 from sermtl.files import whole_file
+from study.rows import finish_trial, insert_trial
 
 BUSY_S = 60  # how long a write waits for another reader or writer of the SQLite file
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
@@ -113,7 +113,7 @@ class TrialBook:
     A trial is known by its number. In memory a trial that was interrupted (WAITING) is RUNNING: it is about to be.
     """
 
-    def __init__(self, storage: BaseStorage, name: str) -> None:
+    def __init__(self, storage: RDBStorage, name: str) -> None:
         self.name = name
         self._storage = storage
         try:
@@ -151,20 +151,7 @@ class TrialBook:
 
     def write(self, trial: FrozenTrial, attributes: dict[str, Any]) -> None:
         """Put a drawn trial into the database, parameters and all, in one transaction."""
-        template = optuna.trial.FrozenTrial(
-            number=trial.number,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=trial.datetime_start,
-            datetime_complete=None,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs=attributes,
-            system_attrs={},
-            intermediate_values={},
-            trial_id=-1,
-        )
-        self._ids.append(self._storage.create_new_trial(self._study_id, template_trial=template))
+        self._ids.append(insert_trial(self._storage, self._study_id, trial, attributes))
         for key, value in attributes.items():
             self._memory.set_trial_user_attr(self._memory_id(trial.number), key, value)
 
@@ -192,7 +179,9 @@ class TrialBook:
         self._storage.set_trial_user_attr(self._ids[number], key, value)
         self._memory.set_trial_user_attr(self._memory_id(number), key, value)
 
-    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        """The trial's ending; it cannot be told twice."""
-        self._storage.set_trial_state_values(self._ids[number], state, values)
-        self._memory.set_trial_state_values(self._memory_id(number), state, values)
+    def end(self, number: int, state: TrialState, value: float | None, attributes: dict[str, Any]) -> None:
+        """The trial's ending, in one transaction; it cannot be told twice."""
+        finish_trial(self._storage, self._ids[number], state, value, attributes)
+        for key, item in attributes.items():
+            self._memory.set_trial_user_attr(self._memory_id(number), key, item)
+        self._memory.set_trial_state_values(self._memory_id(number), state, None if value is None else [value])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
@@ -15,7 +15,7 @@ from sermtl.errors import StudyError
 from study.lock import lock_study, session_of
 from study.store import TrialBook, backup, backup_path, database_path, open_storage
 
-SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+SPACE = {"x": FloatDistribution(0, 1), "y": FloatDistribution(1e-3, 1, log=True), "c": CategoricalDistribution(["a", "b"])}
 
 
 def drawn(book: TrialBook, **fixed: float) -> int:
@@ -29,6 +29,7 @@ def same(book: TrialBook, folder: Path) -> None:
     told = optuna.load_study(study_name=book.name, storage=f"sqlite:///{database_path(folder)}").trials
     for mine, theirs in zip(book.trials, told, strict=True):
         assert (mine.number, mine.params, mine.values) == (theirs.number, theirs.params, theirs.values)
+        assert mine.distributions == theirs.distributions
         assert (mine.intermediate_values, mine.user_attrs) == (theirs.intermediate_values, theirs.user_attrs)
         assert mine.state == theirs.state or theirs.state == TrialState.WAITING
 
@@ -40,12 +41,16 @@ def test_a_book_writes_through_and_reads_back(tmp_path: Path) -> None:
     assert 0 <= book.trials[0].params["y"] <= 1
     book.report(0, 2, 0.5)
     book.report(0, 2, 0.9)  # what was reported once stays
-    book.note(0, "device_s", 3.0)
-    book.end(0, TrialState.COMPLETE, [0.5])
+    book.note(0, "mlflow_run_id", "early")
+    book.end(0, TrialState.COMPLETE, 0.5, {"mlflow_run_id": "late", "scores": {"emotion_uar": 0.5}})
     drawn(book)
     drawn(book)
     book.pause(1)
     same(book, tmp_path)
+    told = optuna.load_study(study_name="s/a", storage=f"sqlite:///{database_path(tmp_path)}").trials[0]
+    assert told.datetime_start == book.trials[0].datetime_start
+    assert told.duration is not None
+    assert abs(told.duration.total_seconds()) < 60
     again = TrialBook(open_storage(tmp_path), "s/a")
     same(again, tmp_path)
     assert [trial.state for trial in again.trials] == [TrialState.COMPLETE, TrialState.RUNNING, TrialState.RUNNING]
@@ -58,9 +63,9 @@ def test_a_book_writes_through_and_reads_back(tmp_path: Path) -> None:
 def test_an_ending_cannot_be_told_twice(tmp_path: Path) -> None:
     book = TrialBook(open_storage(tmp_path), "s/a")
     drawn(book)
-    book.end(0, TrialState.PRUNED, None)
+    book.end(0, TrialState.PRUNED, None, {})
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        book.end(0, TrialState.COMPLETE, [1.0])
+        book.end(0, TrialState.COMPLETE, 1.0, {})
     assert book.trials[0].state == TrialState.PRUNED
 
 
