@@ -135,3 +135,9 @@ def test_tasks_must_be_in_the_corpus(write) -> None:  # type: ignore[no-untyped-
     sentence = read_space(write(text), "small", fixed={"split": "sentence"})
     with pytest.raises(SpaceError, match="a sentence split has no sentence to learn"):
         check_tasks(sentence, Columns(sentence=["a", "b"], emotion=["x", "y"]))
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_a_header_gives_its_space_back(name: str) -> None:
+    space = read_space(name, "small", fixed={"width": 0.5}, draws=({"split_seed": 0}, {"split_seed": 1}))
+    assert standing_space(name, "small", json.loads(json.dumps(space.values))) == space

@@ -1,0 +1,115 @@
+"""`make bench`: every benchmark beside its peer in one run, as a table in docs/performance.md and JSON beside it.
+
+    python -m tests.benchmarks [--peers ../shared/peers] [--out docs] [--only training]
+
+A peer that is not there is said to be missing; its ratio is then empty, never guessed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sermtl.files import write_text
+from study.declare import versions
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One benchmark: its script, the script's options, and how its JSON becomes (ours, peer, ratio) in words."""
+
+    name: str
+    script: str
+    options: tuple[str, ...]
+    peer: str | None
+    floor: str
+    words: Callable[[dict[str, Any]], tuple[str, str, str]]
+
+
+def training_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    peers = ", ".join(f"{name.removesuffix('_clips_per_s')} {value:.1f}" for name, value in found["peers"].items())
+    ratios = ", ".join(f"{name} {value:.2f}×" for name, value in found["ratios"].items())
+    return f"{found['ours']['clips_per_s']:.1f} clips/s", peers or "missing", ratios
+
+
+def overhead_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    theirs = found.get("peer")
+    stock = f"{theirs['overhead_s_per_trial']:.2f} s" if theirs else "missing"
+    return f"{found['ours']['after_first_s']:.3f} s a trial", stock, f"{found['ratio']:.1f}×" if theirs else ""
+
+
+ROWS = (
+    Row("training, batch 16", "training", ("--batch", "16"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words),
+    Row(
+        "training, batch 64", "training", ("--batch", "64", "--steps", "4"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words
+    ),
+    Row("platform overhead", "overhead", (), "stock_study.py", "0.10 s, 7×", overhead_words),
+)
+
+
+def measure(row: Row, peers: Path) -> dict[str, Any]:
+    """Run one script; its JSON, whichever line of its output it begins on."""
+    peer = ("--peer", str(peers / row.peer)) if row.peer and (peers / row.peer).exists() else ()
+    command = [sys.executable, "-m", f"tests.benchmarks.{row.script}", *row.options, *peer]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{row.name}: {' '.join(command)} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+    return found
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """docs/performance.md."""
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    lines = [
+        "# Performance",
+        "",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {_processor()}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f} at the end; {packages}.",
+        "Ratios are taken side by side in one run; more than 1 is in our favour. The JSON beside this page has every figure.",
+        "",
+        "| what | ours | peers | ratio | floor |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    rows = {row.name: row for row in ROWS}
+    for name, found in results.items():
+        ours, theirs, ratio = rows[name].words(found)
+        lines.append(f"| {name} | {ours} | {theirs} | {ratio} | {rows[name].floor} |")
+    return "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "peers", help="folder of the peers' scripts")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where performance.md and performance.json go")
+    parser.add_argument("--only", help="scripts whose name begins so")
+    options = parser.parse_args(argv)
+    results = {}
+    for row in ROWS:
+        if options.only is None or row.script.startswith(options.only):
+            print(f"measuring {row.name} ...", flush=True)
+            results[row.name] = measure(row, options.peers)
+    write_text(options.out / "performance.json", json.dumps(results, indent=1) + "\n")
+    write_text(options.out / "performance.md", page(results))
+    print(page(results))
+
+
+if __name__ == "__main__":
+    main()
