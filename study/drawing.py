@@ -172,7 +172,8 @@ def colour_style() -> str:
     """The palette as a style element, light and dark, for an SVG on its own."""
     light = " ".join(f"--{name}: {value};" for name, (value, _) in COLOURS.items())
     dark = " ".join(f"--{name}: {value};" for name, (_, value) in COLOURS.items())
-    return f"<style>\n:root {{ color-scheme: light dark; {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n</style>\n"
+    in_the_dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    return f"<style>\n:root {{ color-scheme: light dark; {light} }}\n{in_the_dark}\n</style>\n"
 
 
 def mark(way: str) -> tuple[str, str, str]:

@@ -1,0 +1,158 @@
+"""A/A: how often does the whole pipeline see a difference between two copies of one arm?
+
+    python -m tests.benchmarks.aa --studies 5 --searches 8 --out docs
+
+Each study is a real one, on a synthetic corpus of its own voices: search, confirm, test part, Parquet files. Its single-task
+control is searched `--searches` times with sampler seeds of their own; searches 0 and 1, 2 and 3, ... are then contrasted as if
+they were two arms, on the same confirm seeds, through the report's own entry point. What is counted are verdicts "helps" and
+"hurts", intervals that miss 0, and p below .05; once per pair of searches, and once with the two halves of the searches as arms
+of several searches each, where the verdict covers the search. Writes aa.json and aa.md.
+"""
+
+import argparse
+import collections
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from sermtl.corpora.synthetic import SyntheticSettings, write_synthetic
+from sermtl.files import write_text
+from study.contrast import Contrast, Design, contrast
+from study.declare import versions
+from study.results import ArmScores, load_results
+from study.run import main as run_study
+
+SPACE = """
+title = "A/A"
+placebo = false
+[questions.emotion]
+main = "emotion"
+auxiliary = ["speaker"]
+margin = 0.02
+[search]
+learning_rate = { low = 0.003, high = 0.1, log = true }
+weight_decay = { low = 1e-5, high = 1e-2, log = true }
+dropout = { low = 0.0, high = 0.5 }
+[fixed]
+schedule = "onecycle"
+[size.small]
+trials = 4
+seeds = 5
+startup = 4
+rungs = [3]
+[size.small.fixed]
+epochs = 6
+width = 0.0625
+frequency_scale = "mel"
+bins = 40
+hop_ms = 25.0
+window_ms = 50.0
+frames = 80
+clip_s = 2.0
+amplitude = "log"
+batch_size = 16
+dev_fraction = 0.25
+"""
+
+
+def one_study(folder: Path, seed: int, searches: int) -> ArmScores:
+    """Run a study of its own corpus; the control's test scores, searches x speakers x seeds."""
+    folder.mkdir()
+    (folder / "aa.toml").write_text(SPACE)
+    corpus = folder / "corpus.arrow"
+    write_synthetic(corpus, SyntheticSettings(speakers=44, clips_per_speaker=12, seed=seed))
+    options = ["--space", str(folder / "aa.toml"), "--size", "small", "--corpus", str(corpus), "--runs", str(folder / "runs")]
+    run_study([*options, "--name", f"aa-{seed}", "--searches", str(searches), "--device", "cpu"])
+    return load_results(folder / "runs" / f"aa-{seed}").arms["emotion.control"]
+
+
+def pairs(arm: ArmScores) -> list[Contrast]:
+    """Search 0 against 1, 2 against 3, ...: single searches as a study with one search has them."""
+    design = Design(arm.speakers, tuple(split for split, _ in arm.columns))
+    return [
+        contrast(arm.scores[r : r + 1], arm.scores[r + 1 : r + 2], design, margin=0.02) for r in range(0, len(arm.scores) - 1, 2)
+    ]
+
+
+def halves(arm: ArmScores) -> Contrast:
+    """The first half of the searches against the second: the verdict covers the search."""
+    half = len(arm.scores) // 2
+    design = Design(arm.speakers, tuple(split for split, _ in arm.columns))
+    return contrast(arm.scores[:half], arm.scores[half : 2 * half], design, margin=0.02)
+
+
+def count(contrasts: list[Contrast]) -> dict[str, Any]:
+    """Verdicts, misses and small p, with the 95 % Clopper-Pearson interval of the share of false verdicts."""
+    verdicts = collections.Counter(c.verdict for c in contrasts)
+    false = verdicts["helps"] + verdicts["hurts"]
+    interval = stats.binomtest(false, len(contrasts)).proportion_ci()
+    return {
+        "contrasts": len(contrasts),
+        "verdicts": dict(verdicts),
+        "false_verdicts": false / len(contrasts),
+        "false_verdicts_interval": [interval.low, interval.high],
+        "interval_misses_zero": float(np.mean([c.low > 0 or c.high < 0 for c in contrasts])),
+        "p_below_05": float(np.mean([c.p < 0.05 for c in contrasts])),
+        "sd_of_differences_points": float(100 * np.std([c.estimate for c in contrasts], ddof=1)) if len(contrasts) > 1 else None,
+        "differences_points": [round(100 * c.estimate, 2) for c in contrasts],
+    }
+
+
+def page(found: dict[str, Any]) -> str:
+    lines = [
+        "# A/A: two copies of one arm through the whole pipeline",
+        "",
+        f"Written by `{found['command']}` on {datetime.now(UTC):%Y-%m-%d}, code {found['code']}:",
+        f"{found['studies']} studies on synthetic corpora of their own, each searching its control {found['searches']} times",
+        f"({found['trials']} trials a search, {found['seeds']} seeds).",
+        f"The control's mean test UAR is {100 * found['mean_uar']:.1f} % (chance 16.7 %). A verdict 'helps' or 'hurts' here is",
+        "false, but for what two searches that chose different settings",
+        "really differ by; that is what the halves account for: they repeat the search.",
+        "",
+        "| contrast | n | false verdicts | 95 % interval | interval misses 0 | p < .05 | sd of Δ, points | verdicts |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in ("pairs of single searches", "halves of the searches"):
+        row = found[name]
+        low, high = row["false_verdicts_interval"]
+        verdicts = ", ".join(f"{verdict} {number}" for verdict, number in sorted(row["verdicts"].items()))
+        lines.append(
+            f"| {name} | {row['contrasts']} | {100 * row['false_verdicts']:.0f} % | {100 * low:.0f}–{100 * high:.0f} % "
+            f"| {100 * row['interval_misses_zero']:.0f} % | {100 * row['p_below_05']:.0f} % "
+            f"| {row['sd_of_differences_points']:.1f} | {verdicts} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.aa", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--studies", type=int, default=5)
+    parser.add_argument("--searches", type=int, default=8)
+    parser.add_argument("--first", type=int, default=100, help="the first corpus seed")
+    parser.add_argument("--out", type=Path, default=Path("docs"))
+    options = parser.parse_args(argv)
+    with TemporaryDirectory() as folder:
+        arms = [one_study(Path(folder) / str(seed), options.first + seed, options.searches) for seed in range(options.studies)]
+    found = {
+        "command": f"python -m tests.benchmarks.aa --studies {options.studies} --searches {options.searches}",
+        "code": versions()["code"],
+        "studies": options.studies,
+        "searches": options.searches,
+        "trials": 4,
+        "seeds": 5,
+        "mean_uar": float(np.mean([np.nanmean(arm.scores) for arm in arms])),
+        "pairs of single searches": count([c for arm in arms for c in pairs(arm)]),
+        "halves of the searches": count([halves(arm) for arm in arms]),
+    }
+    write_text(options.out / "aa.json", json.dumps(found, indent=1) + "\n")
+    write_text(options.out / "aa.md", page(found))
+    print(page(found))
+
+
+if __name__ == "__main__":
+    main()
