@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna import delete_study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -116,7 +117,9 @@ class Optuna:
         """Tell and refill these studies from the records; one that does not come right is written anew."""
         settling, done = _Settling(self._case, storage), []
         for name in names:
-            with suppress(ValueError, KeyError, IndexError, StudyError):  # a spoilt trial, which the next look finds
+            with suppress(
+                ValueError, KeyError, IndexError, StudyError, StorageInternalError
+            ):  # a spoilt trial, which the next look finds
                 settling.settle(name)
             if any(t.study == name and t.folder not in kept for t in self._troubles(storage)):
                 done.append(self._delete(storage, name))

@@ -134,7 +134,11 @@ def execute(path: Path, *statements: str) -> None:
 
 def unfinish(folder: Path, where: str) -> None:
     """Optuna was not told how these trials ended."""
-    execute(database_path(folder), f"UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE {where}")
+    execute(
+        database_path(folder),
+        f"DELETE FROM trial_values WHERE trial_id IN (SELECT trial_id FROM trials WHERE {where})",
+        f"UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE {where}",
+    )
 
 
 def test_a_study_in_order_is_left_alone(folder: Path) -> None:
@@ -165,6 +169,13 @@ def test_a_trial_that_was_not_told_is_told(folder: Path) -> None:
         "optuna emotion.mtl/search-0/00001: RUNNING in Optuna, PRUNED in its record",
     ]
     repaired(folder)
+    assert states(folder) == ["COMPLETE", "PRUNED", "COMPLETE"]
+
+
+def test_a_trial_that_was_half_told_is_told(folder: Path) -> None:
+    """Its value is in the database and its state is not, as no write of ours leaves it: the study is written anew."""
+    execute(database_path(folder), "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = 2")
+    assert any("demo/emotion.mtl/search-0: taken out" in line for line in repaired(folder))
     assert states(folder) == ["COMPLETE", "PRUNED", "COMPLETE"]
 
 
