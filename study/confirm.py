@@ -212,9 +212,10 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
     runs = plan_runs(plan, winners, looks)
     write_baselines(plan, runs)
     storage = open_storage(plan.folder, plan.storage)
-    journal = Journal(plan.folder, plan.tracker, plan.view)
+    records = read_records(plan.folder)
+    journal = Journal(plan.folder, plan.tracker, plan.view, spent_s=sum(record.device_s for record in records))
     queue = ConfirmQueue(plan, runs, storage, journal)
-    queue.settle([record for record in read_records(plan.folder) if record.identity.phase == "confirm"])
+    queue.settle([record for record in records if record.identity.phase == "confirm"])
     return execute(plan, [queue], journal, storage)
 
 

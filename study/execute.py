@@ -23,7 +23,7 @@ from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, StudySearcher, least_far_along
 from study.space import Space
-from study.store import backup, open_storage
+from study.store import open_storage
 from study.trial import StudyTrial, split_of
 
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
@@ -91,8 +91,9 @@ def run_searches(plan: Plan) -> Outcome:
     if not space.searched:
         return Outcome(True)
     storage = open_storage(plan.folder, plan.storage)
-    journal = Journal(plan.folder, plan.tracker, plan.view)
-    records = [record for record in read_records(plan.folder) if record.identity.phase == "search"]
+    records = read_records(plan.folder)
+    journal = Journal(plan.folder, plan.tracker, plan.view, spent_s=sum(record.device_s for record in records))
+    records = [record for record in records if record.identity.phase == "search"]
     sources = []
     for search in range(space.budget.searches):
         for question in space.questions:
@@ -125,7 +126,6 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: RD
     left = sum(source.total - source.begun for source in sources)
     if left == 0:
         return Outcome(True)
-    slots = connect(plan.resources)
     loop = Loop(plan.folder, plan.max_device_hours, journal)
 
     def hand_out() -> Job | None:
@@ -135,19 +135,19 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: RD
         journal.start(*taken)
         return taken[0]
 
-    searcher = StudySearcher(slots, loop.guard(hand_out))
     folder = scratch()
     try:
         with loop.signals():
+            searcher = StudySearcher(connect(plan.resources), loop.guard(hand_out))
             _fit(plan, searcher, loop, left, folder)
     except Leave:
         loop.stop_workers()
     finally:
-        journal.pause()
+        loop.settle()
         shutil.rmtree(folder, ignore_errors=True)
-        backup(plan.folder)
     loop.raise_fault()
-    if loop.over_budget:
+    left = sum(source.total - source.begun for source in sources)
+    if left and loop.over_budget:
         return Outcome(False, f"{plan.max_device_hours:g} device hours are spent; raise --max-device-hours to go on")
     return Outcome(True)
 

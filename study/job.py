@@ -77,7 +77,7 @@ class Report:
     """What a worker tells the driver.
 
     rows      epoch rows the driver may not have yet; after a resume all of them
-    state     'running', 'complete' or 'failed' with a reason
+    state     'running', 'complete', 'failed' with a reason, or 'unwritable': the study's folder takes no more files
     device_s  seconds the trial has held its device, earlier attempts included
     result    what the job's `finish` returned
     """

@@ -69,10 +69,10 @@ class Live:
 class Journal:
     """Everything the driver writes about trials."""
 
-    def __init__(self, folder: Path, tracker: Tracker, view: View) -> None:
+    def __init__(self, folder: Path, tracker: Tracker, view: View, spent_s: float = 0.0) -> None:
         self._folder, self._tracker, self._view = folder, tracker, view
         self.live: dict[str, Live] = {}
-        self.spent_s = 0.0  # device seconds of the trials that ended, in this start and before
+        self.spent_s = spent_s  # device seconds of the trials that ended, in this start and before
         self._best: dict[tuple[str, int], tuple[float, Identity]] = {}  # (arm, search) → the best value and whose it is
         self._ended = {"COMPLETE": 0, "PRUNED": 0, "FAILED": 0}  # in this start
         self._last_reason = ""
@@ -85,7 +85,7 @@ class Journal:
         if not path.exists():
             return False
         record = read_record(path)
-        self._know(record)
+        self._clear(record)
         trial = book.trials[identity.number]
         if not trial.state.is_finished():
             self._tell(book, record)
@@ -112,6 +112,8 @@ class Journal:
         live = self.live[label]
         live.report = report
         stopped = self._take_rows(live, report.rows)
+        if report.state == "unwritable":
+            raise OSError(report.reason)
         if stopped is not None:
             self._end(live, "PRUNED", stopped)
         elif report.state == "failed":
@@ -208,6 +210,7 @@ class Journal:
         self._tell(live.book, record)
         self._tracker.run_ended(record, report.confusion)
         del self.live[job.label]
+        self.spent_s += record.device_s
         self._clear(record)
         self._ended[state] += 1
         self._last_reason = reason if state == "FAILED" and reason else self._last_reason
@@ -219,14 +222,8 @@ class Journal:
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 
-    def _know(self, record: TrialRecord) -> None:
-        """A record of an earlier start: what it cost, whether it is its search's best; leftovers are cleared."""
-        self.spent_s += record.device_s
-        self._clear(record, count=False)
-
-    def _clear(self, record: TrialRecord, count: bool = True) -> None:
+    def _clear(self, record: TrialRecord) -> None:
         """Remove an ended trial's checkpoint, unless it is the best of its search: then the former best's."""
-        self.spent_s += record.device_s if count else 0
         folder = checkpoint_folder(self._folder, record.identity)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         (folder / "spent.json").unlink(missing_ok=True)

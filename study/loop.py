@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ from study.store import backup
 
 Trial = tune.experiment.Trial
 
+WRITING = (OSError, sqlite3.Error, StorageInternalError)  # what a full disk or a busy database raises
 BACKUP_S = 300.0  # between two copies of the database
 SAVE_S = 4.0  # what an interrupted study gives its workers to write their checkpoints
 
@@ -49,7 +51,7 @@ class Loop:
     fault: BaseException | None = None
     over_budget: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
-    actors: list[Any] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)  # Ray's
     saved: float = field(default_factory=time.monotonic)
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -81,9 +83,8 @@ class Loop:
             self.fault = Interrupted(f"stopped; the same command continues {self.folder}")
         elif why := self.journal.most_fail():
             self.fault = StudyError(f"{self.folder}: {why}; correct that, and the same command continues the study")
+        self.trials = trials
         if self.fault is not None:
-            running = [t for t in trials if t.status == Trial.RUNNING and t.config["label"] in self.journal.live]
-            self.actors = [t.temporary_state.ray_actor for t in running if t.temporary_state.ray_actor is not None]
             raise Leave
         if time.monotonic() - self.saved > BACKUP_S:
             backup(self.folder)
@@ -100,16 +101,27 @@ class Loop:
 
     def stop_workers(self) -> None:
         """Let running workers write their checkpoints, a few seconds long; then end them."""
+        running = [trial for trial in self.trials if trial.status == Trial.RUNNING and trial.config["label"] in self.journal.live]
+        actors = [trial.temporary_state.ray_actor for trial in running if trial.temporary_state.ray_actor is not None]
         with contextlib.suppress(Exception):
-            ray.wait([actor.save_now.remote() for actor in self.actors], num_returns=len(self.actors), timeout=SAVE_S)
-        for actor in self.actors:
+            ray.wait([actor.save_now.remote() for actor in actors], num_returns=len(actors), timeout=SAVE_S)
+        for actor in actors:
             with contextlib.suppress(Exception):
                 ray.kill(actor)
         free_slots()
 
+    def settle(self) -> None:
+        """Leave the stores as the next start wants them: running trials wait, the database is copied."""
+        try:
+            self.journal.pause()
+            backup(self.folder)
+        except WRITING as error:
+            self.fault = self.fault or error
+
     def raise_fault(self) -> None:
-        if isinstance(self.fault, StorageInternalError | OSError):
-            raise StudyError(f"{self.folder}: a store cannot be written: {self.fault}; the same command continues") from self.fault
+        if isinstance(self.fault, WRITING):
+            why = f"a store cannot be written ({self.fault}); when it can, the same command continues the study"
+            raise StudyError(f"{self.folder}: {why}") from self.fault
         if self.fault is not None:
             raise self.fault
 

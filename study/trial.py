@@ -5,6 +5,7 @@ after any restart goes on from there. The driver alone writes to the stores (dec
 """
 
 import contextlib
+import errno
 import functools
 import gc
 import importlib
@@ -29,6 +30,7 @@ from study.cluster import tune
 from study.job import Job, Report
 from study.lock import session_of
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # the disk's failure is the study's, not this trial's
 REPORT_S = 0.5  # shorter epochs are reported together, so that the driver is asked at most twice a second
 SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")
 
@@ -95,7 +97,8 @@ class Attempt:
         try:
             self._train(report)
         except Exception as error:
-            report.state, report.reason = "failed", _reason(error)
+            no_room = isinstance(error, OSError) and error.errno in NO_ROOM
+            report.state, report.reason = "unwritable" if no_room else "failed", _reason(error)
             self.spoiled = _spoils(error)
         report.device_s = self._device_s()
         report.host, report.device = platform.node(), _device_name(self._device)

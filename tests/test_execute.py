@@ -1,5 +1,6 @@
 """The platform end to end on stand-in training: every ending told truly and once, whatever is killed."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+import study.journal
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study.execute import run_searches
@@ -108,6 +110,26 @@ def test_no_trial_starts_once_the_device_hours_are_spent(tmp_path: Path, tiny_co
     assert "--max-device-hours" in outcome.reason
 
 
+@pytest.mark.usefixtures("ray_here")
+def test_a_store_that_cannot_be_written_stops_the_study_in_one_line_and_loses_nothing(
+    tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, written = toy_plan(tmp_path, tiny_corpus, trials=3), study.journal.write_record
+
+    def full(folder: Path, record: TrialRecord) -> None:
+        if len(read_records(folder)) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(folder, record)
+
+    monkeypatch.setattr(study.journal, "write_record", full)
+    with pytest.raises(StudyError, match=r"a store cannot be written \(.*No space left on device\); when it can"):
+        run_searches(plan)
+    assert "RUNNING" not in [trial.state.name for trials in optuna_trials(plan.folder).values() for trial in trials]
+    monkeypatch.undo()
+    assert run_searches(plan).finished
+    check_consistent(plan.folder, 3)
+
+
 # ---- in a process of its own, to be killed ---------------------------------------------------------------------------
 
 
@@ -127,6 +149,7 @@ def wait_for(driver: subprocess.Popen[str], word: str, lines: int) -> None:
     raise AssertionError(driver.communicate())
 
 
+@pytest.mark.usefixtures("ray_here")
 def test_a_killed_and_an_interrupted_driver_are_continued_by_the_same_command(tmp_path: Path, tiny_corpus: Corpus) -> None:
     folder = tmp_path / "runs"
     driver = start_driver(tmp_path, tiny_corpus)
@@ -153,10 +176,7 @@ def test_a_killed_and_an_interrupted_driver_are_continued_by_the_same_command(tm
         assert states[f"toy/{arm}/search-0", int(number)] == "WAITING"
     assert (folder / "lock").read_text() == ""
 
-    driver = start_driver(tmp_path, tiny_corpus)
-    out, err = driver.communicate(timeout=120)
-    assert driver.returncode == 0, err
-    assert "finished=True" in out
+    assert run_searches(toy_plan(tmp_path, tiny_corpus, trials=8)).finished
     check_consistent(folder, 8)
     assert ended == {path: path.read_bytes() for path in ended}
 

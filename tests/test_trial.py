@@ -1,5 +1,6 @@
 """A worker's attempt at a job, without Ray: reports, checkpoints, failures, and a clean start for the next."""
 
+import errno
 import json
 import random
 from dataclasses import replace
@@ -123,3 +124,13 @@ def test_a_reused_process_starts_clean() -> None:
     assert torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
     assert torch.get_num_threads() == 1
+
+
+def test_a_full_disk_is_not_the_trial_s_failure(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("study.trial.write_text", full)
+    report = Attempt(at(job, "noop", checkpoint_s=0.0)).step()
+    assert report.state == "unwritable"
+    assert "No space left on device" in str(report.reason)
