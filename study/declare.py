@@ -18,6 +18,7 @@ from sermtl.errors import StudyError
 from sermtl.splits import make_split
 from study.confirm import confirm_arms
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, header_path, read_header, write_header
+from study.mlflow_connection import mask_secrets
 from study.space import Space
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "scikit-learn", "pyarrow")
@@ -80,7 +81,7 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
         confirm=tuple(confirm_arms(space)),
         versions=versions(),
         device=device,
-        command=command,
+        command=mask_secrets(command),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -15,6 +15,7 @@ from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.header import StudyHeader
 from study.lock import lock_study
+from study.mlflow_connection import mask_secrets
 from study.options import Options, read_options
 from study.record import TrialRecord, read_records
 from study.report import write_report
@@ -23,6 +24,8 @@ from study.track import Tracker
 from study.view import View
 
 INTERRUPTED = 130  # exit code of a study stopped by a signal
+CLOSE_S = 30.0  # how long MLflow may take to catch up at the end; what is left waits for the next start
+INTERRUPTED_CLOSE_S = 3.0  # the same when a person waits for the prompt
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -63,15 +66,18 @@ def run_study(
         max_device_hours=options.max_device_hours,
         storage=options.storage,
     )
+    patience_s = CLOSE_S
     try:
         view.header(lines)
+        tracker.ready()  # an MLflow database that cannot hold the study is refused before anything is spent
         outcome = search_and_confirm(plan, header, view)
     except Interrupted as stopped:
+        patience_s = INTERRUPTED_CLOSE_S
         print(stopped, file=sys.stderr)
         return INTERRUPTED
     finally:
         view.close()
-        tracker.close()
+        tracker.close(patience_s)
     page = write_report(folder)
     print("\n".join(closing_lines(options, folder, page, outcome)))
     return 0
@@ -157,8 +163,8 @@ def closing_lines(options: Options, folder: Path, page: Path, outcome: Outcome) 
     return [
         *([] if outcome.finished else [f"not finished: {outcome.reason}"]),
         f"report            {page}",
-        f"MLflow UI         {bin_folder / 'mlflow'} ui --backend-store-uri {tracking} --port 5000",
-        f"Optuna dashboard  {bin_folder / 'optuna-dashboard'} {storage} --port 8080",
+        f"MLflow UI         {bin_folder / 'mlflow'} ui --backend-store-uri {mask_secrets(tracking)} --port 5000",
+        f"Optuna dashboard  {bin_folder / 'optuna-dashboard'} {mask_secrets(storage)} --port 8080",
     ]
 
 
