@@ -77,6 +77,8 @@ def connect(resources: Resources) -> int | None:
     if resources.gpus_per_trial:
         fits = min(fits, int(has.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
     if resources.address is not None:
+        # Trials that wait for room make an autoscaling cluster grow; each is drawn a little early.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(4, min(fits, 16)))
         return resources.slots
     if fits < 1:
         raise StudyError(

@@ -151,7 +151,9 @@ class ConfirmQueue:
         for trial in self.book.trials:
             key = (trial.params["arm"], trial.params["search"], trial.params["split"], trial.params["seed"])
             begun.add(key)
-            if not self._journal.settle(self.book, self._identity(trial)) and key in self._runs:
+            if trial.number in recorded:
+                self._journal.settle(self.book, recorded[trial.number])
+            elif key in self._runs:
                 self._first.append(trial.number)
         self._new = [key for key in self._runs if key not in begun]
 

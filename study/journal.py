@@ -20,7 +20,7 @@ from sermtl.config import RunConfig, make_config
 from sermtl.errors import StudyError
 from study.job import Job, Report, checkpoint_folder
 from study.prune import RungPruner
-from study.record import Identity, State, TrialRecord, read_record, record_path, write_record
+from study.record import Identity, State, TrialRecord, write_record
 from study.store import FINISHED, TrialBook
 
 MOST_FAIL_FROM = 5  # endings before the share of failures means anything
@@ -79,18 +79,12 @@ class Journal:
 
     # ---- before anything runs ------------------------------------------------------------------------------------
 
-    def settle(self, book: TrialBook, identity: Identity) -> bool:
-        """Bring a trial's stores into line. True when it has ended; False when it is to be run (again)."""
-        path = record_path(self._folder, identity)
-        if not path.exists():
-            return False
-        record = read_record(path)
+    def settle(self, book: TrialBook, record: TrialRecord) -> None:
+        """Bring the other stores into line with a trial's record."""
         self._clear(record)
-        trial = book.trials[identity.number]
-        if not trial.state.is_finished():
+        if not book.trials[record.identity.number].state.is_finished():
             self._tell(book, record)
             self._tracker.run_ended(record)
-        return True
 
     def best_value(self, arm: str, search: int) -> float:
         """The best value of a search so far; minus infinity when none is complete."""

@@ -98,12 +98,15 @@ class ArmSearch:
         for number in range(len(self.book), max(recorded, default=-1) + 1):
             self._refill(number, recorded.get(number))
         for trial in self.book.trials:
-            if not self._journal.settle(self.book, self._job(trial).identity):
-                if trial.state.is_finished():
-                    raise StudyError(
-                        f"trial {trial.number} of {self.book.name} has ended in Optuna's database but has no record; "
-                        f"run `python -m study.doctor {self._place.folder} --fix`"
-                    )
+            record = recorded.get(trial.number)
+            if record is not None:
+                self._journal.settle(self.book, record)
+            elif trial.state.is_finished():
+                raise StudyError(
+                    f"trial {trial.number} of {self.book.name} has ended in Optuna's database but has no record; "
+                    f"run `python -m study.doctor {self._place.folder} --fix`"
+                )
+            else:
                 self._orphans.append(trial.number)
 
     def _refill(self, number: int, record: TrialRecord | None) -> None:
