@@ -76,11 +76,13 @@ class FrontEnd(nn.Module):
         """
         config = self.config
         frames = self.valid_frames(valid)
-        out = torch.zeros(len(waveforms), config.bins, config.frames, device=waveforms.device)
+        out = torch.empty(len(waveforms), config.bins, config.frames, device=waveforms.device)
+        out[:, :, self.n_frames :] = 0
         chunk = 1 if waveforms.device.type == "cpu" else max(1, len(waveforms))
+        padded = torch.zeros(chunk, self.n_frames, config.n_fft, device=waveforms.device)  # zero beyond the window, every time
         for start in range(0, len(waveforms), chunk):
             rows = slice(start, start + chunk)
-            self._spectrogram(waveforms[rows], valid[rows], frames[rows], out[rows, :, : self.n_frames])
+            self._spectrogram(waveforms[rows], valid[rows], frames[rows], padded, out[rows, :, : self.n_frames])
         return out.unsqueeze(1), frames
 
     def valid_frames(self, valid: Tensor) -> Tensor:
@@ -91,10 +93,10 @@ class FrontEnd(nn.Module):
         frames = 1 + (valid - window).clamp(min=0) // self.config.hop_samples
         return frames.clamp(max=self.n_frames)
 
-    def _spectrogram(self, waveforms: Tensor, valid: Tensor, frames: Tensor, out: Tensor) -> None:
+    def _spectrogram(self, waveforms: Tensor, valid: Tensor, frames: Tensor, padded: Tensor, out: Tensor) -> None:
         """Write the spectrograms of one chunk into `out` (chunk, bins, n_frames)."""
         config = self.config
-        power = self._power(self._scaled(waveforms, valid))  # (chunk, n_frames, bins)
+        power = self._power(self._scaled(waveforms, valid), padded)  # (chunk, n_frames, bins)
         if config.amplitude == "magnitude":
             power.sqrt_()
         elif config.amplitude == "log":
@@ -122,25 +124,23 @@ class FrontEnd(nn.Module):
         variance = centred.square().sum(1) / valid
         return centred.mul_(torch.where(variance > 0, variance, 1.0).rsqrt()[:, None])
 
-    def _power(self, waveforms: Tensor) -> Tensor:
-        """Power spectra (B, n_frames, bins) of float waveforms (B, clip_samples)."""
+    def _power(self, waveforms: Tensor, padded: Tensor) -> Tensor:
+        """Power spectra (B, n_frames, bins) of float waveforms (B, clip_samples); padded: (B, n_frames, n_fft) to work in."""
         config = self.config
         width = config.window_samples
         if config.centred:
             waveforms = nn.functional.pad(waveforms, (width // 2, width - width // 2))
         frames = waveforms.unfold(1, width, config.hop_samples)[:, : self.n_frames]
-        padded = waveforms.new_zeros(len(waveforms), self.n_frames, config.n_fft)
         inside = padded[..., :width]
         if config.detrend:
             torch.sub(frames, frames.mean(-1, keepdim=True), out=inside).mul_(self.window)
         else:
             torch.mul(frames, self.window, out=inside)
-        spectrum = torch.view_as_real(torch.fft.rfft(padded))
-        if self.filterbank is None:
-            spectrum = spectrum[:, :, : config.bins]
         # squares of the two parts, summed: several times faster on a CPU than the absolute value of complex numbers
-        power = spectrum[..., 0].square()
-        power.addcmul_(spectrum[..., 1], spectrum[..., 1])
+        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
+        if self.filterbank is None:
+            squares = squares[:, :, : config.bins]
+        power = squares[..., 0] + squares[..., 1]
         return power if self.filterbank is None else power @ self.filterbank
 
 
