@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 SETTINGS = {
     "RAY_AUTH_MODE": "token",  # whoever reaches Ray without the token cannot submit code to it
     "RAY_AIR_NEW_OUTPUT": "0",  # no progress tables: the study has its own view
@@ -102,10 +104,20 @@ def _start(resources: Resources) -> None:
         return
     # A token of this session's own, which no file keeps.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    folder = tempfile.mkdtemp(prefix="ray-")  # short: Ray's sockets are in it, and their paths are limited to 107 bytes
+    _sweep()
+    # Short: Ray's sockets are in it, and their paths are limited to 107 bytes.
+    folder = tempfile.mkdtemp(prefix=f"ray-{os.getpid()}-")
     _folders.append(folder)
     cpus = None if resources.slots is None else resources.slots * resources.cpus_per_trial
     init(num_cpus=cpus, _temp_dir=folder)
+
+
+def _sweep() -> None:
+    """Remove what drivers that were killed have left of Ray in the temporary folder."""
+    for folder in Path(tempfile.gettempdir()).glob("ray-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @atexit.register
@@ -128,4 +140,4 @@ def free_slots() -> None:
 
 def scratch() -> Path:
     """Where Tune may write what nobody reads."""
-    return Path(tempfile.mkdtemp(prefix="tune-"))
+    return Path(tempfile.mkdtemp(prefix="tune-", dir=_folders[0] if _folders else None))

@@ -135,16 +135,14 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: RD
         journal.start(*taken)
         return taken[0]
 
-    folder = scratch()
     try:
         with loop.signals():
             searcher = StudySearcher(connect(plan.resources), loop.guard(hand_out))
-            _fit(plan, searcher, loop, left, folder)
+            _fit(plan, searcher, loop, left)
     except Leave:
         loop.stop_workers()
     finally:
         loop.settle()
-        shutil.rmtree(folder, ignore_errors=True)
     loop.raise_fault()
     left = sum(source.total - source.begun for source in sources)
     if left and loop.over_budget:
@@ -152,7 +150,8 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: RD
     return Outcome(True)
 
 
-def _fit(plan: Plan, searcher: StudySearcher, loop: Loop, left: int, folder: Path) -> None:
+def _fit(plan: Plan, searcher: StudySearcher, loop: Loop, left: int) -> None:
+    folder = scratch()
     tuner = tune.Tuner(
         tune.with_resources(StudyTrial, plan.resources.bundle),
         tune_config=tune.TuneConfig(
@@ -172,7 +171,10 @@ def _fit(plan: Plan, searcher: StudySearcher, loop: Loop, left: int, folder: Pat
             callbacks=[loop.callback()],
         ),
     )
-    tuner.fit()
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _short_name(trial: tune.experiment.Trial) -> str:
