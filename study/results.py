@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sermtl.config import RunConfig
 from sermtl.errors import StudyError
 from study.answer import (
     ArmResult,
@@ -85,9 +86,15 @@ def _read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+PAPER_INPUT = ("width", "clip_s", "bins", "frames", "frequency_scale", "amplitude")
+
+
 def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
     """What is missing, and what must be said of the whole study."""
     notes = ["The corpus is synthetic: these numbers say nothing about people."] if header.corpus.synthetic else []
+    notes += _reduced(header)
+    if any(split.id.startswith("sentence") for split in header.splits):
+        notes.append("The split is by sentence: every test speaker was heard in training, so emotion scores are speaker-dependent.")
     for arm in header.confirm:
         mine = [r for r in records if r.identity.arm == arm and r.identity.phase == "confirm" and r.look == 1]
         failed = [record for record in mine if record.state != "COMPLETE"]
@@ -97,6 +104,15 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
         if failed:
             notes.append(f"{arm}: {len(failed)} confirm runs failed, the first because: {failed[0].reason or 'no reason kept'}.")
     return notes
+
+
+def _reduced(header: StudyHeader) -> list[str]:
+    """What the study's network and input are where they are not the paper's, as one sentence."""
+    space = header.space
+    fixed = {**space.get("fixed", {}), **space.get("size", {}).get("fixed", {}), **space.get("overrides", {})}
+    paper = {name: RunConfig.model_fields[name].default for name in PAPER_INPUT}
+    changed = [f"{name} {fixed[name]} (paper {paper[name]})" for name in PAPER_INPUT if fixed.get(name, paper[name]) != paper[name]]
+    return [f"Not the paper's network and input: {', '.join(changed)}."] if changed else []
 
 
 def _planned(header: StudyHeader) -> int:

@@ -286,3 +286,15 @@ def test_records_written_once_stay(copy: Path) -> None:
     before = record_path(copy, record.identity).read_bytes()
     write_record(copy, replace(record, value=0.99))
     assert record_path(copy, record.identity).read_bytes() == before
+
+
+def test_what_is_not_the_papers_is_said(tmp_path: Path) -> None:
+    fake_study(tmp_path)
+    path = tmp_path / "study.json"
+    header = json.loads(path.read_text())
+    header["space"] = {"fixed": {"width": 0.25}, "size": {"fixed": {"bins": 64, "frames": 400}}, "overrides": {"width": 0.125}}
+    header["splits"][0]["id"] = header["splits"][0]["id"].replace("speaker-", "sentence-")
+    path.write_text(json.dumps(header))
+    notes = load_results(tmp_path).notes
+    assert "Not the paper's network and input: width 0.125 (paper 1.0), bins 64 (paper 512)." in notes
+    assert any("heard in training" in note for note in notes)
