@@ -47,12 +47,31 @@ def overhead_words(found: dict[str, Any]) -> tuple[str, str, str]:
     return f"{found['ours']['after_first_s']:.3f} s a trial", stock, f"{found['ratio']:.1f}×" if theirs else ""
 
 
+def front_end_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    ours, scipys = found["ours_clips_per_s"], found["scipy_clips_per_s"]
+    return f"{ours:.0f} clips/s, off by {found['difference']:.0e}", f"SciPy {scipys:.0f} clips/s", f"{found['ratio']:.2f}×"
+
+
+def busy_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    return f"{found['ours']['wall_s']:.1f} s", f"ideal {found['ours']['ideal_s']:.1f} s", f"{100 * found['ratio']:.1f} %"
+
+
+def prepare_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    kinds = found["kinds"]
+    ours = ", ".join(f"{kind} {row['ours_clips_per_s']:.0f} clips/s" for kind, row in kinds.items())
+    peers = ", ".join(sorted({row["peer"] for row in kinds.values()}))
+    return ours, f"librosa: {peers}", ", ".join(f"{row['ratio']:.1f}×" for row in kinds.values() if row["ratio"])
+
+
 ROWS = (
+    Row("front end, one core", "front_end", (), None, "2×, within 1e-4", front_end_words),
     Row("training, batch 16", "training", ("--batch", "16"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words),
     Row(
         "training, batch 64", "training", ("--batch", "64", "--steps", "4"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words
     ),
     Row("platform overhead", "overhead", (), "stock_study.py", "0.10 s, 7×", overhead_words),
+    Row("busy slots, 40 trials × 5 s", "busy_slots", (), None, "95 %", busy_words),
+    Row("preparing a corpus", "prepare", ("--clips", "1000"), None, "5×", prepare_words),
 )
 
 
