@@ -16,7 +16,7 @@ import getpass
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,9 @@ class ConfirmQueue:
                     f"{self._plan.folder}: confirm run {number} is missing from Optuna's database and has no record; "
                     f"run `python -m study.doctor {self._plan.folder} --fix`"
                 )
-            self.book.add(frozen_from(record, self._distributions, {"identity": vars(record.identity), "exempt": True}))
+            who = record.identity
+            params = {"arm": who.arm, "search": who.search, "split": who.split, "seed": who.seed}
+            self.book.add(frozen_from(replace(record, params=params), self._distributions, {"identity": vars(who), "exempt": True}))
         begun = set()
         for trial in self.book.trials:
             key = (trial.params["arm"], trial.params["search"], trial.params["split"], trial.params["seed"])

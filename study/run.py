@@ -71,9 +71,9 @@ def run_study(
         view.header(lines)
         tracker.ready()  # an MLflow database that cannot hold the study is refused before anything is spent
         outcome = search_and_confirm(plan, header, view)
-    except Interrupted as stopped:
+    except (Interrupted, KeyboardInterrupt) as stopped:
         patience_s = INTERRUPTED_CLOSE_S
-        print(stopped, file=sys.stderr)
+        print(str(stopped) or f"stopped; the same command continues {folder}", file=sys.stderr)
         return INTERRUPTED
     finally:
         view.close()

@@ -148,6 +148,20 @@ def test_the_same_command_only_renders_again(ran: Ran) -> None:
     assert (ran.folder / "report" / "index.html").read_bytes() == page
 
 
+def test_a_lost_database_is_filled_from_the_records(ran: Ran) -> None:
+    url = f"sqlite:///{ran.folder / 'optuna.db'}"
+    names = optuna.get_all_study_names(url)
+    before = {name: optuna.load_study(study_name=name, storage=url).trials for name in names}
+    for path in ran.folder.glob("optuna*.db*"):
+        path.unlink()
+    assert main(ran.command) == 0
+    for name in names:
+        after = optuna.load_study(study_name=name, storage=url).trials
+        assert [(t.number, t.state, t.params, t.values) for t in after] == [
+            (t.number, t.state, t.params, t.values) for t in before[name]
+        ]
+
+
 def refusal(argv: list[str]) -> str:
     """What a command that is a user's mistake prints: one line; its exit code is 2."""
     done = subprocess.run([sys.executable, "-m", "study.run", *argv], capture_output=True, text=True, cwd=Path(__file__).parents[1])
