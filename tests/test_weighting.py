@@ -35,14 +35,14 @@ def step(weighting: str, speaker: float = 1.0, seed: int = 0) -> tuple[TwoHeads,
 
 def test_weight_1_is_the_papers_sum() -> None:
     model, made, total = step("fixed")
-    assert total == float(sum(model.losses(made).values()))
+    assert total == sum(model.losses(made).values()).item()
     assert torch.equal(model.shared.grad, model.heads["emotion"] + model.heads["speaker"])
 
 
 def test_a_weight_scales_loss_and_gradient() -> None:
     model, made, total = step("fixed", 0.3)
     emotion, speaker = model.losses(made).values()
-    assert total == pytest.approx(float(emotion + 0.3 * speaker))
+    assert total == pytest.approx((emotion + 0.3 * speaker).item())
     assert torch.allclose(model.shared.grad, model.heads["emotion"] + 0.3 * model.heads["speaker"])
     assert made.weights == {"emotion": 1.0, "speaker": 0.3}
 
@@ -56,13 +56,13 @@ def test_weight_0_leaves_a_task_out(method: str) -> None:
 
 def test_scale_divides_by_the_log_of_the_classes() -> None:
     model, made, total = step("scale")
-    emotion, speaker = (float(loss) for loss in model.losses(made).values())
+    emotion, speaker = (loss.item() for loss in model.losses(made).values())
     assert total == pytest.approx(emotion / math.log(6) + speaker / math.log(91))
 
 
 def test_uncertainty_follows_kendall() -> None:
     model, made, total = step("uncertainty")
-    emotion, speaker = (float(loss) for loss in model.losses(made).values())
+    emotion, speaker = (loss.item() for loss in model.losses(made).values())
     assert total == pytest.approx(emotion + speaker)  # s = 0
     assert made.parameters[0].grad.tolist() == pytest.approx([0.5 - emotion, 0.5 - speaker])  # d/ds (exp(-s) L + s / 2)
     with torch.no_grad():
