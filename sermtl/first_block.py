@@ -21,6 +21,11 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
+def channels_last(weight: Tensor) -> Tensor:
+    """A copy laid out filters innermost, also where there is but one input channel and `contiguous` would see nothing to do."""
+    return torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
+
+
 def first_block(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d, pool: nn.MaxPool2d, dtype: torch.dtype) -> Tensor:
     """relu(pool(norm(conv(x)))) in training: x (B, 1, H, W) -> (B, filters, H', W') of `dtype`; updates the running statistics."""
     assert conv.bias is not None
@@ -64,8 +69,9 @@ class _FirstBlock(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor, Tensor]:
         with torch.autocast("cpu", enabled=False):
-            filters = weight.to(dtype).contiguous(memory_format=torch.channels_last)
-            y = F.conv2d(x.to(dtype), filters, None, stride, padding)  # without its bias, which batch norm takes out again
+            y = F.conv2d(
+                x.to(dtype), channels_last(weight.to(dtype)), None, stride, padding
+            )  # without its bias, which batch norm takes out again
             unbiased = torch.zeros_like(gain)  # running statistics of momentum 1; given in float32, so are the results
             mean, variance = torch.batch_norm_update_stats(y, torch.zeros_like(gain), unbiased, 1.0)
             pooled, places = F.max_pool2d(y, pool.kernel_size, pool.stride, pool.padding, return_indices=True)

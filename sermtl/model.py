@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sermtl.config import RunConfig
 from sermtl.errors import ConfigError
-from sermtl.first_block import first_block
+from sermtl.first_block import channels_last, first_block
 
 Pair = tuple[int, int]  # (along frequency, along time)
 
@@ -198,7 +198,7 @@ class VGGVox(nn.Module):
                     module.bias.zero_()
             if isinstance(module, nn.Conv2d):
                 # frames and bins outside, filters inside: what the matrix units of CPUs and GPUs take
-                module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+                module.weight.data = channels_last(module.weight.data)
 
     def embed(self, spectrograms: Tensor, frames: Tensor | None = None) -> Tensor:
         """Spectrograms (B, 1, bins, frames) -> embeddings (B, 1024 x width), fc7's rectified output.
