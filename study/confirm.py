@@ -146,9 +146,11 @@ class ConfirmQueue:
                     f"{self._plan.folder}: confirm run {number} is missing from Optuna's database and has no record; "
                     f"run `python -m study.doctor {self._plan.folder} --fix`"
                 )
-            who = record.identity
-            params = {"arm": who.arm, "search": who.search, "split": who.split, "seed": who.seed}
-            self.book.add(frozen_from(replace(record, params=params), self._distributions, {"identity": vars(who), "exempt": True}))
+            record, attributes = (
+                replace(record, params=record.identity.confirm_params),
+                {"identity": vars(record.identity), "exempt": True},
+            )
+            self.book.add(frozen_from(record, self._distributions, attributes))
         begun = set()
         for trial in self.book.trials:
             key = (trial.params["arm"], trial.params["search"], trial.params["split"], trial.params["seed"])

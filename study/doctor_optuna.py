@@ -250,14 +250,15 @@ class _Settling:
         for number in range(len(book), max(recorded, default=-1) + 1):
             record = recorded.get(number)
             if record is not None:
-                params = confirm_params(record.identity)
+                params = record.identity.confirm_params
                 attributes = {"identity": asdict(record.identity), "exempt": True}
                 book.add(frozen_from(replace(record, params=params), distributions, attributes))
                 continue
-            trial = book.draw(distributions, RandomSampler(seed=0), confirm_params(next(free)))
+            trial = book.draw(distributions, RandomSampler(seed=0), next(free).confirm_params)
             book.write(trial, {"identity": asdict(self._identity(trial)), "exempt": True})
-        for trial in book.trials:
-            self._journal.settle(book, self._identity(trial))
+        for number, record in sorted(recorded.items()):
+            if number < len(book):
+                self._journal.settle(book, record)
         _pause(book)
 
     def _distributions(self) -> dict[str, BaseDistribution]:
@@ -289,11 +290,6 @@ class _Settling:
     def _identity(self, trial: FrozenTrial) -> Identity:
         p = trial.params
         return Identity(self._case.header.name, p["arm"], trial.number, "confirm", p["split"], p["seed"], p["search"])
-
-
-def confirm_params(identity: Identity) -> dict[str, Any]:
-    """What a confirm run's Optuna trial has for parameters."""
-    return {"arm": identity.arm, "search": identity.search, "split": identity.split, "seed": identity.seed}
 
 
 def confirm_seeds(case: Case) -> int:

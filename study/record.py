@@ -51,6 +51,11 @@ class Identity:
         """The identity on one line, for logs, MLflow run names and tables."""
         return f"{self.study}/{self.folder}"
 
+    @property
+    def confirm_params(self) -> dict[str, Any]:
+        """What a confirm run's Optuna trial has for parameters."""
+        return {"arm": self.arm, "search": self.search, "split": self.split, "seed": self.seed}
+
 
 @dataclass(frozen=True)
 class TrialRecord:

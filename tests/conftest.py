@@ -1,6 +1,12 @@
 """What every test may use: the tiny corpus, and the real data where it is there."""
 
+import os
+import secrets
 from pathlib import Path
+
+# Ray settles how it authenticates when it is first imported, whichever test that is in; nothing is left in ~/.ray.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 import pytest
 
