@@ -12,6 +12,7 @@ from sermtl.train import EpochResult, epochs
 from study.cluster import Resources
 from study.confirm import confirm_runs
 from study.space import Arm, Space
+from study.wording import duration
 
 PROBE_BATCHES = 3  # training batches timed, after as many to warm up
 START_S = 12.0  # Ray, two workers' imports, MLflow's and Optuna's tables: measured on two CPU cores
@@ -35,9 +36,7 @@ class Cost:
 
     @property
     def words(self) -> str:
-        minutes = self.wall_s / 60
-        wall = f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.0f} h"
-        return f"{wall} ({self.device_s / 3600:.2g} device-hours)"
+        return f"{duration(self.wall_s)} ({self.device_s / 3600:.2g} device-hours)"
 
 
 def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:

@@ -101,16 +101,3 @@ class Progress:
         work = sum(arm.left * (arm.seconds / arm.ended if arm.ended else mean) for arm in self.arms.values())
         work -= sum(min(now - run.since, mean) for run in self.running.values())
         return max(work, 0.0) / self._slots
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person reads them: '45 s', '3 min', '2 h 05 min', '3 d 4 h'."""
-    if seconds is None:
-        return "?"
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

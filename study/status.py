@@ -21,9 +21,10 @@ from sermtl.errors import StudyError, run_command
 from study.header import StudyHeader, header_path, read_header
 from study.ledger import record_folders
 from study.mlflow_connection import mask_secrets
-from study.progress import Progress, duration
+from study.progress import Progress
 from study.record import TrialRecord, read_records
 from study.view import STYLES, score
+from study.wording import duration
 
 
 @dataclass(frozen=True)

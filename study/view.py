@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from study.progress import ArmProgress, Progress, Running, duration
+from study.progress import ArmProgress, Progress, Running
 from study.record import Identity, TrialRecord
+from study.wording import duration
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "bold red"}
 

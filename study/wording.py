@@ -103,9 +103,9 @@ def bare_p(p: float | None) -> str:
     return p_value(p).removeprefix("= ")
 
 
-def duration(seconds: float) -> str:
-    """'45 s', '12 min', '3 h 12 min', '2 d 5 h'."""
-    if not math.isfinite(seconds):
+def duration(seconds: float | None) -> str:
+    """'45 s', '12 min', '3 h 05 min', '2 d 5 h'; '–' where it is not known."""
+    if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 99.5:
         return f"{seconds:.0f} s"
@@ -114,7 +114,7 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"{hours} h {minutes} min"
+        return f"{hours} h {minutes:02d} min"
     return f"{hours // 24} d {hours % 24} h"
 
 

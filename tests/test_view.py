@@ -5,8 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from study.progress import Progress, duration
+from study.progress import Progress
 from study.view import View, screen
+from study.wording import duration
 from tests.tracked import identity, make_record
 
 LONG_ARM = "emotion.control-recipe-helped"
@@ -120,7 +121,7 @@ def test_time_left_shares_the_slots_and_counts_what_runs(clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(None, "?"), (0.2, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (7500, "2 h 05 min"), (4e5, "4 d 15 h")],
+    [(None, "–"), (0.2, "0 s"), (99, "99 s"), (100, "2 min"), (5940, "99 min"), (7500, "2 h 05 min"), (4e5, "4 d 15 h")],
 )
 def test_durations_read_well(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
