@@ -11,7 +11,10 @@ os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 import pytest
 
 from sermtl.corpus import Corpus
+from tests.postgres import postgres, postgres_server
 from tests.tiny import make_tiny
+
+__all__ = ["postgres", "postgres_server"]  # fixtures
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
