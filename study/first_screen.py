@@ -31,7 +31,10 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """One question's first-screen answer: plain words; `tone` colours the verdict ('yes', 'no', 'same' or '')."""
+    """One question's first-screen answer: plain words; `tone` colours the verdict ('yes', 'no', 'same' or '').
+
+    cause: what of the difference came with the task and what with the recipe; '' where that was not run.
+    """
 
     name: str
     question: str
@@ -43,6 +46,7 @@ class Answer:
     interval: str
     facts: tuple[tuple[str, str], ...]
     reason: str
+    cause: str
     caveats: tuple[str, ...]
 
 
@@ -60,8 +64,37 @@ def answer(question: QuestionResult) -> Answer:
         interval(c.low, c.high) if isfinite(c.low) else "",
         tuple(_facts(question, c)),
         sentence(c.reason),
+        cause_words(question),
         tuple(sentence(caveat) for caveat in c.caveats),
     )
+
+
+def cause_words(question: QuestionResult) -> str:
+    """The recipe x task square in a sentence, and a second one where it speaks against the verdict.
+
+    Each arm has the settings its own search chose, so a difference between arms may be the luck of a search: a verdict
+    'helps' or 'hurts' that the task alone, switched within either recipe, does not bear out is said to be that.
+    """
+    square = question.square
+    if square is None:
+        return ""
+    task = [contrast for contrast in (square.task_in_mtl_recipe, square.task_in_control_recipe) if contrast]
+    recipe = square.recipe_without_task
+    if len(task) < 2 or recipe is None or question.contrast.verdict == "no verdict":
+        return ""
+    said = (
+        f"The second task alone changes {_change(task[0])} points in the multi-task winner's recipe and {_change(task[1])} in the "
+        f"control's; the recipe alone, without the task, {_change(recipe)}."
+    )
+    sign = {"helps": 1, "hurts": -1}.get(question.contrast.verdict, 0)
+    borne_out = any(min(sign * c.low, sign * c.high) > 0 for c in task)
+    if sign and not borne_out:
+        said += f" So what {question.contrast.verdict} may be the settings that a search chose, not the task."
+    return said
+
+
+def _change(c: Contrast) -> str:
+    return f"{points(c.estimate)} {interval(c.low, c.high)}" if isfinite(c.low) else points(c.estimate)
 
 
 def question_words(question: QuestionResult) -> str:

@@ -1,0 +1,55 @@
+"""What the first screen says of where a difference came from."""
+
+from dataclasses import replace
+
+import pytest
+
+from study.answer import QuestionResult
+from study.contrast import Contrast
+from study.first_screen import answer
+from study.results import load_results
+from tests.fake_study import fake_study
+
+LUCK = "may be the settings that a search chose, not the task"
+
+
+@pytest.fixture(scope="module")
+def question(tmp_path_factory: pytest.TempPathFactory) -> QuestionResult:
+    folder = tmp_path_factory.mktemp("first-screen") / "study"
+    fake_study(folder, seeds=5, speakers=12, trials=4)
+    return load_results(folder).questions[0]
+
+
+def moved(c: Contrast, estimate: float, half: float) -> Contrast:
+    return replace(c, estimate=estimate, low=estimate - half, high=estimate + half)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "task", "luck"),
+    [
+        ("hurts", (-0.004, -0.007), True),
+        ("hurts", (-0.04, -0.007), False),
+        ("hurts", (0.04, 0.04), True),
+        ("helps", (0.04, 0.03), False),
+        ("helps", (0.004, -0.04), True),
+        ("cannot tell", (0.004, 0.004), False),
+    ],
+)
+def test_a_verdict_that_the_task_alone_does_not_bear_out_is_said_to_be_that(
+    question: QuestionResult, verdict: str, task: tuple[float, float], luck: bool
+) -> None:
+    square, primary = question.square, question.contrast
+    assert square is not None
+    square = replace(
+        square,
+        task_in_mtl_recipe=moved(primary, task[0], 0.02),
+        task_in_control_recipe=moved(primary, task[1], 0.02),
+        recipe_without_task=moved(primary, -0.039, 0.02),
+    )
+    said = answer(replace(question, square=square, contrast=replace(primary, verdict=verdict))).cause  # type: ignore[arg-type]
+    assert (LUCK in said) == luck
+    assert "the recipe alone, without the task, −3.9 [−5.9, −1.9]" in said
+
+
+def test_without_the_square_nothing_is_said(question: QuestionResult) -> None:
+    assert answer(replace(question, square=None)).cause == ""

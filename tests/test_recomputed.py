@@ -1,0 +1,42 @@
+"""What a report prints is what its own Parquet files give, by other libraries' arithmetic."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from study.report import write_report
+from tests.fake_study import fake_study
+from tests.recomputed import check
+
+FOLDS = tuple(f"speaker-s0-fold{fold}of4" for fold in range(4))
+
+
+@pytest.mark.parametrize(
+    ("layout", "contrasts"),
+    [
+        ({"speakers": 8}, 18),
+        ({"speakers": 24, "seeds": 3, "effect": 0.0}, 18),
+        ({"speakers": 8, "seeds": 3, "searches": 3, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
+        ({"speakers": 4, "seeds": 3, "searches": 4, "splits": FOLDS, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
+    ],
+)
+def test_every_layout(tmp_path: Path, layout: dict[str, object], contrasts: int) -> None:
+    fake_study(tmp_path, trials=2, **layout)  # type: ignore[arg-type]
+    lines, differ, _ = check(write_report(tmp_path).parent)
+    assert differ == []
+    assert len(lines) == contrasts
+
+
+def test_the_committed_report() -> None:
+    lines, differ, _ = check(Path(__file__).parents[1] / "docs" / "ravdess")
+    assert differ == []
+    assert lines
+
+
+def test_a_digit_that_is_not_true_is_seen(tmp_path: Path) -> None:
+    report = Path(shutil.copytree(Path(__file__).parents[1] / "docs" / "ravdess", tmp_path / "report"))
+    text = (report / "report.md").read_text(encoding="utf-8")
+    (report / "report.md").write_text(text.replace("−6.8", "−6.7"), encoding="utf-8")
+    _, differ, _ = check(report)
+    assert any("is not in report.md" in line for line in differ)
