@@ -72,7 +72,7 @@ def confirm_runs(space: Space) -> int:
 
 def _arm_names(space: Space, question: Question) -> list[str]:
     names = ["mtl", "control"]
-    if question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
+    if space.square and question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
         names += ["mtl-recipe-alone", "control-recipe-helped"]
     return names + (["placebo", "placebo-within"] if space.placebo else [])
 

@@ -89,6 +89,8 @@ class Space:
     """A validated search space at one size.
 
     starts   start points (params), tried first in every arm
+    placebo  confirm the multi-task winner with permuted auxiliary labels too
+    square   confirm each winner's recipe with the auxiliary task switched too
     draws    split knobs of each draw of the split; one empty draw is the space's own split
     nested   each draw is searched by itself (search r sees draw r alone); else draw 0 is searched for all
     values   the plain values that identify the space: a study refuses to go on with others
@@ -100,6 +102,7 @@ class Space:
     questions: tuple[Question, ...]
     starts: tuple[dict[str, Any], ...]
     placebo: bool
+    square: bool
     budget: Budget
     values: dict[str, Any]
     draws: tuple[dict[str, Any], ...] = ({},)
@@ -185,6 +188,7 @@ def _build(
         questions=tuple(_question(question, file, table, fixed) for question in file.questions),
         starts=_starts(file, table),
         placebo=file.placebo,
+        square=file.square,
         budget=Budget(
             table.trials if _searched(file, table) else 0,
             table.seeds,

@@ -86,6 +86,7 @@ class SpaceFile(Table):
     weights: dict[str, Range | float] = {}
     start: tuple[dict[str, Plain], ...] = ()
     placebo: bool = True
+    square: bool = True
     size: dict[Size, SizeTable] = Field(min_length=1)
 
 

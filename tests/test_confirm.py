@@ -51,6 +51,13 @@ def test_the_winner_is_the_best_final_value_and_the_earlier_of_equals(tmp_path: 
     }
 
 
+def test_square_and_placebo_are_left_out_where_the_space_says_so(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    space = toy_plan(tmp_path, tiny_corpus).space
+    assert confirm_arms(space) == ARMS
+    assert confirm_arms(replace(space, square=False)) == ARMS[:2] + ARMS[4:]
+    assert confirm_arms(replace(space, placebo=False)) == ARMS[:4]
+
+
 def test_an_arm_without_a_complete_trial_has_no_winner(tmp_path: Path, tiny_corpus: Corpus) -> None:
     plan = toy_plan(tmp_path, tiny_corpus)
     searched(plan, {"mtl": [0.5], "control": [None]})
