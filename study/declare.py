@@ -15,10 +15,10 @@ from typing import Any
 
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
+from sermtl.masking import mask_secrets
 from sermtl.splits import make_split
 from study.confirm import confirm_arms
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, header_path, read_header, write_header
-from study.mlflow_connection import mask_secrets
 from study.space import Space
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "scikit-learn", "pyarrow")

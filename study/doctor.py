@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from sermtl.errors import StudyError, run_command
+from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage
 from study.doctor_files import Checkpoints, Predictions
 from study.doctor_mlflow import Mlflow
@@ -18,7 +19,7 @@ from study.doctor_records import Records
 from study.header import read_header
 from study.ledger import ledger_path
 from study.lock import lock_study
-from study.mlflow_connection import default_uri, mask_secrets
+from study.mlflow_connection import default_uri
 from study.status import find_study
 
 

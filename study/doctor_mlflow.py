@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from sermtl.errors import StudyError
+from sermtl.masking import mask_secrets
 from study.case import Case, Finding, set_aside
 from study.doctor_records import restore_records
-from study.mlflow_connection import mask_secrets, one_line, sqlite_path, unreachable
+from study.mlflow_connection import one_line, sqlite_path, unreachable
 from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, is_parent
 from study.record import TrialRecord
 from study.track_notes import Note, NoteWriter

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from sermtl.errors import StudyError
+from sermtl.masking import mask_secrets
 
 AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}  # may pass by itself
 SETTINGS = {
@@ -32,12 +33,6 @@ def quiet_mlflow() -> None:
         logging.getLogger(name).setLevel(level)
     # mlflow.pyfunc warns of its own type hints, and wants an example beside a signature that a test of ours holds.
     warnings.filterwarnings("ignore", ".*(is inferred as AnyType|An input example was not provided)", UserWarning)
-
-
-def mask_secrets(text: str) -> str:
-    """The text with passwords in URIs, and values of secret-sounding query keys, replaced by ***."""
-    text = re.sub(r"(\w+://[^:/\s@]*):[^/\s]*@", r"\1:***@", text)
-    return re.sub(r"([?&][^=&\s]*(?:pass|pwd|token|secret|key|sig)[^=&\s]*=)[^&\s'\"]+", r"\1***", text, flags=re.IGNORECASE)
 
 
 def unreachable(error: Exception) -> bool:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sermtl.errors import StudyError
+from sermtl.masking import mask_secrets
 from study.header import StudyHeader
-from study.mlflow_connection import mask_secrets, prepare_sqlite, quiet_mlflow, sqlite_path, unreachable
+from study.mlflow_connection import prepare_sqlite, quiet_mlflow, sqlite_path, unreachable
 from study.record import Identity, TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one

@@ -9,13 +9,13 @@ from study.cluster import Resources  # isort: skip  # sets Ray's environment bef
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
 from sermtl.errors import run_command
+from sermtl.masking import mask_secrets
 from study.confirm import confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.header import StudyHeader
 from study.lock import lock_study
-from study.mlflow_connection import mask_secrets
 from study.options import Options, read_options
 from study.record import TrialRecord, read_records
 from study.report import write_report

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sermtl.errors import StudyError, run_command
+from sermtl.masking import mask_secrets
 from study.header import StudyHeader, header_path, read_header
 from study.ledger import record_folders
-from study.mlflow_connection import mask_secrets
 from study.progress import Progress
 from study.record import TrialRecord, read_records
 from study.view import STYLES, score

@@ -17,8 +17,9 @@ from typing import Any
 
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
+from sermtl.masking import mask_secrets
 from study.header import StudyHeader
-from study.mlflow_connection import busy, default_uri, mask_secrets, one_line, quiet_mlflow, unreachable
+from study.mlflow_connection import busy, default_uri, one_line, quiet_mlflow, unreachable
 from study.mlflow_runs import flat_params
 from study.record import Identity, TrialRecord
 from study.track_notes import Confusion, Note, NoteWriter

@@ -7,7 +7,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOW = [
-    *("errors", "files", "config", "tasks", "corpus", "splits", "features", "model", "weighting", "pairs", "verification"),
+    *(
+        "errors",
+        "masking",
+        "files",
+        "config",
+        "tasks",
+        "corpus",
+        "splits",
+        "features",
+        "model",
+        "weighting",
+        "pairs",
+        "verification",
+    ),
     *("evaluate", "baselines", "train", "predict", "prepare", "inspect"),
 ]
 ABOVE = {"study", "ray", "optuna", "mlflow"}

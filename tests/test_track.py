@@ -18,9 +18,10 @@ import pytest
 
 import study.track
 from sermtl.errors import StudyError
+from sermtl.masking import mask_secrets
 from study.header import StudyHeader
 from study.ledger import Ledger
-from study.mlflow_connection import mask_secrets, unreachable
+from study.mlflow_connection import unreachable
 from study.track import Tracker
 from tests.tracked import CONFIG, history, identity, keep, make_record, make_template, mlflow_runs, new_study, rows
 
@@ -341,6 +342,9 @@ def test_secrets_reach_nothing(tracker: Tracker, folder: Path) -> None:
         ("see http://host/?access_token=abc&x=1 there", "see http://host/?access_token=***&x=1 there"),
         ("sqlite:////runs/demo/mlflow.db", "sqlite:////runs/demo/mlflow.db"),
         ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("postgresql+psycopg://ann:pa/ss@host/db and more", "postgresql+psycopg://ann:***@host/db and more"),
+        ("s3://AKID:se/cret@bucket/c.arrow?scheme=http", "s3://AKID:***@bucket/c.arrow?scheme=http"),
+        ("s3://bucket/c.arrow?X-Amz-Credential=AKID&x=1", "s3://bucket/c.arrow?X-Amz-Credential=***&x=1"),
     ],
 )
 def test_secrets_are_masked(text: str, masked: str) -> None:
