@@ -225,7 +225,8 @@ def check_tasks(space: Space, corpus: HasColumns) -> None:
 
 
 def _searched(file: SpaceFile, table: SizeTable) -> dict[str, Range]:
-    return {**file.search, **table.search}
+    """What this size searches: the file's ranges, less those it fixes, and its own."""
+    return {**{name: value for name, value in file.search.items() if name not in table.fixed}, **table.search}
 
 
 def _question(name: str, file: SpaceFile, table: SizeTable, overrides: dict[str, Any]) -> Question:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sermtl.config import RunConfig, explain, read_toml
 from sermtl.errors import ConfigError, SpaceError, did_you_mean
 
-Size = Literal["small", "full"]
+Size = Literal["small", "medium", "full"]
 SIZES: tuple[str, ...] = get_args(Size)
 Plain = bool | int | float | str
 
@@ -131,6 +131,11 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
     tables |= {f"questions.{name}.fixed": dict(question.fixed) for name, question in file.questions.items()}
     for size, budget in file.size.items():
         tables |= {f"size.{size}.fixed": dict(budget.fixed), f"size.{size}.search": dict(budget.search)}
+    levels = {"the file": (file.fixed, file.search)}
+    levels |= {f"size.{size}": (budget.fixed, budget.search) for size, budget in file.size.items()}
+    for where, (fixed, searched) in levels.items():
+        if both := sorted(set(fixed) & set(searched)):
+            raise SpaceError(f"{path}: {where}: {both[0]!r} is both fixed and searched; take it out of one of the two")
     auxiliary = {task for question in file.questions.values() for task in question.auxiliary}
     said = {"label"} | {f"weight_{task}" for task in auxiliary}
     for number, start in enumerate(file.start):

@@ -95,6 +95,7 @@ def test_start_points_keep_only_what_a_size_reaches(write) -> None:  # type: ign
         ("margin", "margins", "margin"),
         ("[weights]\nspeaker", "[weights]\nspeakers", "weights: 'speakers' is no question's auxiliary task; did you mean"),
         ('auxiliary = ["speaker"]', "auxiliary = []", "auxiliary"),
+        ("[size.small]", "[fixed]\nepochs = 3\n[size.small]", "the file: 'epochs' is both fixed and searched; take it out of one"),
         ("[search]", "[serch]", "'serch' is not a key of the file; did you mean 'search'?"),
         ("epochs = { low = 2, high = 4 }", "seed = { low = 2, high = 4 }", "'seed' is set by the study itself; use --seeds"),
         ("questions.emotion", 'questions."../emotion"', "is not a name of a question"),
@@ -124,6 +125,14 @@ def test_the_command_line_wins_over_the_file(write) -> None:  # type: ignore[no-
     assert space.arms[0].config({"learning_rate": 0.1}).split == "sentence"
     assert read_space("mtl", "small", fixed={"split": "sentence"}).questions[1].objective == "speaker_top1"
     assert read_space("mtl", "small").questions[1].objective == "speaker_verification"
+
+
+def test_a_size_that_fixes_a_knob_takes_it_out_of_the_search(write) -> None:  # type: ignore[no-untyped-def]
+    start = "\n[[start]]\nlabel = 'A'\nlearning_rate = 0.01\nepochs = 3\n"
+    space = read_space(write(SPACE + "[size.small.fixed]\nepochs = 3\n" + start), "small")
+    assert {knob.name for knob in space.arms[1].knobs} == {"learning_rate"}
+    assert space.arms[0].config({"learning_rate": 0.1, "weight_speaker": 1.0}).epochs == 3
+    assert space.starts == ({"learning_rate": 0.01},)
 
 
 def test_tasks_must_be_in_the_corpus(write) -> None:  # type: ignore[no-untyped-def]
