@@ -1,6 +1,5 @@
 """`python -m sermtl train`: one configuration, alone, without a study."""
 
-import argparse
 import json
 import time
 from pathlib import Path
@@ -8,10 +7,11 @@ from pathlib import Path
 from sermtl.config import read_config, write_config
 from sermtl.corpus import Corpus
 from sermtl.device import pick_device
-from sermtl.errors import CheckpointError
+from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs
 from sermtl.files import write_text
 from sermtl.splits import make_split
+from sermtl.tasks import make_tasks
 from sermtl.train import EpochResult, Run, epochs
 
 CHECKPOINT_S = 30.0  # a checkpoint is due after an epoch or this long, whichever is longer
@@ -25,11 +25,17 @@ def main(argv: list[str]) -> int:
     checkpoint, device = options.out / "checkpoint.pt", pick_device(options.device)
     if checkpoint.exists() and not options.resume:
         raise CheckpointError(f"{options.out}: holds a run already; add --resume to go on with it, or give another --out")
+    if options.threads is not None and not 1 <= options.threads <= 1024:
+        raise ConfigError(f"--threads must be between 1 and 1024, but got {options.threads}")
     split = make_split(corpus, config)
+    make_tasks(config.tasks, corpus)  # refuses a task without labels before anything is written
     parts = ", ".join(f"{part} {facts['clips']}" for part, facts in split.describe(corpus).items())
     synthetic = " (synthetic)" if corpus.synthetic else ""
     print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
-    write_text(options.out / "config.toml", write_config(config))
+    try:
+        write_text(options.out / "config.toml", write_config(config))
+    except OSError as error:
+        raise ConfigError(f"--out {options.out}: cannot be written to ({error.strerror}); choose another folder") from None
     resume_from = checkpoint if checkpoint.exists() else None
     saved = time.monotonic()
     for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
@@ -41,8 +47,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m sermtl train", description="Train one configuration and write its model.")
+def _parser() -> Parser:
+    parser = Parser("python -m sermtl train", description="Train one configuration and write its model.")
     parser.add_argument(
         "config",
         type=Path,

@@ -10,9 +10,13 @@ from numpy.typing import NDArray
 
 from sermtl.config import SAMPLE_RATE_HZ
 from sermtl.errors import CorpusError
+from sermtl.files import existing_file
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"))
 LONGEST_S = 600.0  # a clip is an utterance; a longer file is most likely an uncut session
+LONGEST_FRAMES = round(LONGEST_S * 48_000)  # bounds the memory that a small file of silence at a great rate would take
+RATES_HZ = (1_000, 200_000)  # the filter that resamples grows with the rate that a header claims
+BLOCK_SAMPLES = 2**22  # decoded at once, all channels together
 LFS_MARK = b"version https://git-lfs"
 
 
@@ -34,21 +38,33 @@ def read_audio(path: Path) -> NDArray[np.int16]:
     """
     import soundfile  # lazily: a machine that only trains need not have it
 
-    if not path.is_file():
-        raise AudioError("unreadable", "no such file")
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames > LONGEST_S * file.samplerate:
-                raise AudioError(
-                    "too long", f"{file.frames / file.samplerate:.0f} s; cut it into clips of at most {LONGEST_S:.0f} s"
-                )
+        with soundfile.SoundFile(existing_file(path)) as file:
+            _check_header(file.frames, file.samplerate)
             if (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16"):
                 exact: NDArray[np.int16] = file.read(dtype="int16")
                 return exact
-            sound, rate_hz = file.read(dtype="float32", always_2d=True), int(file.samplerate)
+            sound, rate_hz = _mixed_down(file), int(file.samplerate)
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         raise _explained(path, error) from None
-    return to_int16(resample(sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1), rate_hz))
+    return to_int16(resample(sound, rate_hz))
+
+
+def _check_header(frames: int, rate_hz: int) -> None:
+    """Raise AudioError for a length or a rate that no utterance has."""
+    if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
+        raise AudioError("unreadable", f"says its rate is {rate_hz} Hz; convert it to between {RATES_HZ[0]} and {RATES_HZ[1]}")
+    if frames > min(LONGEST_S * rate_hz, LONGEST_FRAMES):
+        longest_s = min(LONGEST_S, LONGEST_FRAMES / rate_hz)
+        raise AudioError("too long", f"{frames / rate_hz:.0f} s; cut it into clips of at most {longest_s:.0f} s")
+
+
+def _mixed_down(file: Any) -> NDArray[np.float32]:
+    """All of an open file, its channels averaged: (frames,)."""
+    blocks = [np.zeros(0, np.float32)]
+    while len(block := file.read(max(1, BLOCK_SAMPLES // file.channels), dtype="float32", always_2d=True)):
+        blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+    return np.concatenate(blocks)
 
 
 def resample(sound: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
@@ -91,6 +107,8 @@ def is_lfs_stub(path: Path) -> bool:
 
 
 def _explained(path: Path, error: Exception) -> AudioError:
+    if not path.is_file():
+        return AudioError("unreadable", "not a file" if path.exists() else "no such file")
     if is_lfs_stub(path):
         return AudioError("git-lfs stub", "text in place of audio; run `git lfs pull` where it was cloned")
     if not path.stat().st_size:

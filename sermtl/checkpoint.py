@@ -1,13 +1,15 @@
 """Checkpoint and model files: whole or not at all, and read without unpickling code."""
 
 import json
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from sermtl.errors import CheckpointError
-from sermtl.files import whole_file
+from sermtl.files import existing_file, whole_file
 
 FORMAT = 1
 
@@ -21,7 +23,14 @@ def write_weights(path: Path, values: dict[str, Any]) -> None:
 def read_weights(path: Path) -> dict[str, Any]:
     """A checkpoint or model file, its tensors on the CPU. Raises CheckpointError when it is neither."""
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(existing_file(path)) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("packed content, which could unpack to any size")
+            if archive.testzip():
+                raise ValueError("a checksum in it does not fit")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a stranger's file may hold; it is refused below
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint or model file") from None
     except Exception as error:  # damaged bytes make torch.load raise many things

@@ -14,8 +14,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sermtl.errors import ConfigError, did_you_mean
+from sermtl.files import existing_file
 
 SAMPLE_RATE_HZ = 16_000  # every corpus file is stored at this rate
+
+LONGEST_TOML_BYTES = 2**20
 
 Weighting = Literal["fixed", "scale", "uncertainty", "dwa", "random", "pcgrad", "adversarial"]
 
@@ -164,12 +167,16 @@ def read_config(path: Path) -> RunConfig:
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as plain values. Raises ConfigError naming the file and what is wrong with it."""
     try:
+        if existing_file(path).stat().st_size > LONGEST_TOML_BYTES:
+            raise ConfigError(f"{path}: longer than {LONGEST_TOML_BYTES:,} bytes; give the path of a TOML file")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; give the path of a TOML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error}); give the path of a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a TOML file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
+    except (ValueError, RecursionError) as error:  # a whole number of thousands of digits, or tables nested as deep
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 

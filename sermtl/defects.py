@@ -4,7 +4,7 @@ kind                  what                                                      
 git-lfs stub          text in place of audio                                     dropped    dropped
 unreadable            libsndfile cannot decode it, or it crashed the decoder     dropped    dropped
 missing file          a manifest names it, but it is not there                   dropped    dropped
-too long              over 10 minutes                                            dropped    dropped
+too long              over 10 minutes (less above 48 kHz)                        dropped    dropped
 no speaker            a manifest's row without a speaker                         dropped    dropped
 unknown name          does not follow the corpus' naming                         dropped    dropped
 duplicate name        a second file of the same name                             dropped    dropped

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import platform
+import re
 import sys
 from contextlib import AbstractContextManager
 
@@ -43,8 +44,12 @@ def pick_device(wanted: str) -> str:
     """'auto', 'cpu', 'cuda' or 'cuda:N' -> the device to use. Raises ConfigError for a GPU that is not there."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+        raise ConfigError(f"device {wanted!r}: not a device; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device {wanted!r}: torch finds no CUDA GPU here; use 'cpu' or 'auto'")
+    if wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
+        raise ConfigError(f"device {wanted!r}: torch finds {torch.cuda.device_count()} GPU(s) here, counted from 0; use another")
     return wanted
 
 

@@ -14,8 +14,19 @@
 A message states what is wrong, the value, and the remedy.
 """
 
+import argparse
+import contextlib
+import errno
+import io
+import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
+
+PLACES = {  # what may be wrong with a place on a disk, which no program can help
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
+}
+LONGEST_LINE = 1_500  # characters of a message; what is cut out of a longer one is its middle
 
 
 class SermtlError(Exception):
@@ -58,21 +69,49 @@ class DivergedError(SermtlError):
     """A run's loss is no longer a finite number."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A command line whose mistakes are a user's: one line, like all others, without the usage in front."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; `{self.prog} --help` explains")
+
+
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake.
+    """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake, a run that diverged or a bad path.
 
     Any other exception keeps its traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        return main() or 0
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        code = main() or 0
+        sys.stdout.flush()
+        return code
+    except (UserError, DivergedError) as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
+        with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in PLACES or error.filename is None:
+            raise
+        print(f"error: {one_line(f'{error.filename}: {error.strerror}; give another path, or make room')}", file=sys.stderr)
+        return 2
+
+
+def one_line(text: str) -> str:
+    """A message on one line of bounded length, with everything a terminal would obey or not show written out."""
+    words = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    half = LONGEST_LINE // 2
+    return shown if len(shown) <= LONGEST_LINE else f"{shown[:half]} ... {shown[-half:]}"
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """A remedy for a misspelt name: `; did you mean 'x'?`, or the list of what is known."""
     import difflib
 
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word[:80], known, n=1)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"

@@ -1,5 +1,6 @@
 """Files are written whole or not at all: a temporary file beside the target, flushed to disk, then renamed."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -7,13 +8,32 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def existing_file(path: Path) -> Path:
+    """The path, if a file lies there: no folder, and no pipe or device, which might never end.
+
+    Raises FileNotFoundError, or OSError for what is no file.
+    """
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(path))
+    if not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return path
+
+
+def check_target(path: Path) -> None:
+    """Raise OSError where a file can never be written, before anything is spent on its content."""
+    if path.exists():
+        existing_file(path)  # renaming over a device such as /dev/null would replace it
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it over `path`.
 
-    On an exception the temporary file is removed and `path` is left as it was.
+    On an exception the temporary file is removed and `path` is left as it was. Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary

@@ -1,6 +1,5 @@
 """`python -m sermtl inspect corpus.arrow`: what a corpus file holds, its defects, the split it would get, spectrograms."""
 
-import argparse
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rich.table import Table
 
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import DEMOGRAPHICS, Corpus, Split
-from sermtl.errors import CorpusError, SplitError, did_you_mean
+from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean
 from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
 from sermtl.splits import make_split
 from sermtl.tasks import age_band
@@ -231,8 +230,8 @@ def _decibels(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
     return level
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m sermtl inspect", description="Show what a corpus file holds and the split that a run would use."
     )
     parser.add_argument("corpus", metavar="CORPUS", help="a corpus file made by `python -m sermtl prepare`")

@@ -3,7 +3,6 @@
 A clip longer than the model's clip_s is cut at its centre, as in evaluation.
 """
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from sermtl.batches import cut
 from sermtl.checkpoint import read_weights
 from sermtl.config import SAMPLE_RATE_HZ, RunConfig, make_config
 from sermtl.device import pick_device
-from sermtl.errors import CheckpointError, ConfigError, CorpusError
+from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser
 from sermtl.features import FrontEnd
 from sermtl.model import VGGVox
 
@@ -36,8 +35,7 @@ class Predictor:
         self.config, self.classes, self.corpus = config, classes, corpus
         self.device = torch.device(device)
         self._front_end = FrontEnd(config).to(self.device)
-        self._network = VGGVox(config, {task: len(names) for task, names in classes.items()}).to(self.device)
-        self._network.load_state_dict(weights)
+        self._network = _network(config, {task: len(names) for task, names in classes.items()}, weights).to(self.device)
         self._network.eval()
 
     @torch.inference_mode()
@@ -65,15 +63,44 @@ class Predictor:
         return self.all_probabilities(read_sound(path))
 
 
+def _network(config: RunConfig, classes: dict[str, int], weights: dict[str, Any]) -> VGGVox:
+    """The network with these weights. It takes memory for what the file holds only, whatever sizes its configuration claims.
+
+    Raises RuntimeError or ValueError for weights that do not fit, or are not finite.
+    """
+    with torch.device("meta"):
+        network = VGGVox(config, classes)
+    kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+    network.load_state_dict(weights, assign=True)
+    for name, tensor in network.state_dict().items():
+        if tensor.dtype != kinds[name] or not tensor.isfinite().all():
+            raise ValueError(f"the weights {name} are {tensor.dtype}, or not finite")
+    return network
+
+
+def _checked(values: dict[str, Any]) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The file's classes and corpus. Raises TypeError when they are not what `Run.export` writes."""
+    classes, corpus = dict(values["classes"]), dict(values["corpus"])
+    for task, names in classes.items():
+        if not isinstance(task, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"its classes of {task!r} are not names")
+    if not isinstance(corpus["name"], str) or not isinstance(corpus["synthetic"], bool):
+        raise TypeError("it does not say which corpus it learned from")
+    return classes, corpus
+
+
 def load_model(path: Path, device: str = "cpu") -> Predictor:
     """The model in a file that `Run.export` or `Run.save` wrote. Raises CheckpointError when it cannot be used."""
     values = read_weights(path)
     try:
         config = make_config(json.loads(values["config"]), str(path))
-        return Predictor(config, dict(values["classes"]), dict(values["corpus"]), values["network"], device)
+        classes, corpus = _checked(values)
+        if list(classes) != list(config.tasks):
+            raise ValueError(f"it has heads for {', '.join(classes)}, but its tasks are {', '.join(config.tasks)}")
+        return Predictor(config, classes, corpus, values["network"], device)
     except ConfigError as error:
         raise CheckpointError(f"{path}: made by another version: {error}") from None
-    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (LookupError, AttributeError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{path}: not a model of this version ({error})") from None
 
 
@@ -92,7 +119,7 @@ def read_sound(path: Path) -> NDArray[np.int16]:
 
 def main(argv: list[str]) -> int:
     """`python -m sermtl predict MODEL FILE...`: the first file that cannot be used ends it with an error."""
-    parser = argparse.ArgumentParser("python -m sermtl predict", description="Print the classes of audio files with probabilities.")
+    parser = Parser("python -m sermtl predict", description="Print the classes of audio files with probabilities.")
     parser.add_argument("model", type=Path, help="model.pt of `sermtl train`, or a study's exported model or checkpoint")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="audio file: WAV, FLAC, Ogg, MP3, ..., any rate")
     parser.add_argument("--json", action="store_true", help="one JSON object a file, all classes")

@@ -25,7 +25,7 @@ from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
 from sermtl.corpus import Clip, Corpus, write_corpus
 from sermtl.decoding import decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
-from sermtl.errors import CorpusError
+from sermtl.errors import CorpusError, Parser
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
 Item = TypeVar("Item")
@@ -233,8 +233,8 @@ def _jobs(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m sermtl prepare",
         description="Make one corpus file (int16, 16 kHz mono, with labels) out of a folder of audio.",
         epilog="Defective clips are named and dropped; --keep-all keeps those that can be kept.",

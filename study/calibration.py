@@ -11,7 +11,6 @@ binomial over 82 clips (CREMA-D's number per speaker) around
 with normal parts. The sd of speakers, 11 points, is CREMA-D's; that of seeds is the grid's; the others are `SD`.
 """
 
-import argparse
 import itertools
 import json
 import platform
@@ -24,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.errors import run_command
+from sermtl.errors import Parser, run_command
 from sermtl.files import write_text
 from study.contrast import Contrast, Design, contrast
 from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, TOLERANCE, Cell
@@ -207,9 +206,7 @@ def _power_table(powers: list[Power]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.calibration", description="Measure the error rates of the contrast itself."
-    )
+    parser = Parser(prog="python -m study.calibration", description="Measure the error rates of the contrast itself.")
     parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies a cell (default %(default)s)")
     parser.add_argument("--folder", type=Path, default=Path("."), help="checkout to write docs/ and study/ of (default: here)")
     options = parser.parse_args(arguments)

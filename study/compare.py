@@ -4,7 +4,6 @@ Only studies of the same corpus and the same splits are comparable; others are r
 tested between the studies: they share test speakers, and neither was planned against the other.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from sermtl.errors import StudyError, run_command
+from sermtl.errors import Parser, StudyError, run_command
 from sermtl.files import write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
@@ -184,7 +183,7 @@ def print_tables(tables: list[Table]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m study.compare", description="Two finished studies side by side.")
+    parser = Parser(prog="python -m study.compare", description="Two finished studies side by side.")
     parser.add_argument("first", type=Path, help="a study's folder, e.g. runs/a")
     parser.add_argument("second", type=Path, help="another one, of the same corpus and split")
     parser.add_argument("-o", "--output", type=Path, help="the page to write; default: compare-A-B.html beside the first")

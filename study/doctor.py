@@ -5,11 +5,10 @@ them in Optuna, MLflow, the checkpoints and the predictions; with --fix it repai
 Exit code 0 when all agree (again), 1 when something still disagrees, 2 for a mistake, e.g. a study that is running.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
-from sermtl.errors import StudyError, run_command
+from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage
 from study.doctor_files import Checkpoints, Predictions
@@ -53,9 +52,7 @@ def tracking_uri(folder: Path, given: str | None) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.doctor", description="Reconcile a study's records, Optuna, MLflow and files."
-    )
+    parser = Parser(prog="python -m study.doctor", description="Reconcile a study's records, Optuna, MLflow and files.")
     parser.add_argument("name", metavar="NAME", help="a study's name or folder")
     parser.add_argument("--fix", action="store_true", help="repair what disagrees")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")

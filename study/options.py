@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sermtl.errors import StudyError
+from sermtl.errors import Parser, StudyError
 from study.space import shipped_spaces
 from study.space_file import SIZES
 
@@ -38,8 +38,8 @@ class Options:
     command: str
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
+def parser() -> Parser:
+    made = Parser(
         prog="python -m study.run",
         description="Search each question's arms, confirm the winners on fresh seeds, report the contrast. "
         "The same command continues an interrupted study; a finished one only renders its report again.",

@@ -9,7 +9,6 @@ Built from the records alone; the same study gives the same bytes. Everything li
     data/          the numbers behind every figure and table, CSV or Parquet, and about.json: what they are of
 """
 
-import argparse
 import re
 import sys
 from importlib import resources
@@ -18,7 +17,7 @@ from typing import Any
 
 import jinja2
 
-from sermtl.errors import run_command
+from sermtl.errors import Parser, run_command
 from sermtl.files import write_text
 from study.answer import QuestionResult, Results
 from study.drawing import COLOURS, Drawing, printable
@@ -140,9 +139,7 @@ def _clear(folder: Path, keep: set[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m study.report", description="Write a study's report again, from its records alone."
-    )
+    parser = Parser(prog="python -m study.report", description="Write a study's report again, from its records alone.")
     parser.add_argument("study", type=Path, help="the study's folder, e.g. runs/mtl")
     print(write_report(parser.parse_args(arguments).study))
     return 0

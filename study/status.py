@@ -1,6 +1,5 @@
 """Where a study stands: `python -m study.status [NAME]`. Reads only; without a name it lists the studies below runs/."""
 
-import argparse
 import json
 import os
 import socket
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sermtl.errors import StudyError, run_command
+from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader, header_path, read_header
 from study.ledger import record_folders
@@ -231,7 +230,7 @@ def _last_change(folder: Path) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m study.status", description="Where a study stands; without NAME, all studies.")
+    parser = Parser(prog="python -m study.status", description="Where a study stands; without NAME, all studies.")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a study's name or folder")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
     args = parser.parse_args(argv)

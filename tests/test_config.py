@@ -61,7 +61,7 @@ def test_a_file_is_read_or_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.toml: not valid TOML"):
         read_config(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="cannot be read as UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
         read_config(path)
     with pytest.raises(ConfigError, match="no such file"):
         read_config(tmp_path / "none.toml")

@@ -105,7 +105,7 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
     for name, says in {
         "text.wav": "audio file",
         "empty.wav": "empty",
-        "folder.wav": "no such file",
+        "folder.wav": "not a file",
         "silent.wav": "silent",
         "none.wav": "no samples",
         "stub.wav": "git-lfs|git lfs",

@@ -67,7 +67,8 @@ def _files(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         folders.sort()
-        yield from (Path(here, file) for file in files)
+        found = (Path(here, file) for file in files)
+        yield from (path for path in found if path.is_file() or path.is_symlink())  # a link to nothing is a defect to be named
 
 
 def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[tuple[str, str, str]]]:

@@ -22,8 +22,10 @@ from sermtl.corpora.listing import Listing, Recording
 from sermtl.corpus import DEMOGRAPHICS, RESERVED_COLUMNS
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
+from sermtl.files import existing_file
 
 NEEDED = ("path", "speaker", "emotion")
+MOST_ROWS, LARGEST_BYTES = 2_000_000, 2**30
 NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?"))
 SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
 ROOTED = "give the folder that the paths start from with --root"
@@ -58,10 +60,13 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
 
 
 def _find(manifest: Path) -> Path:
-    if not manifest.exists():
-        raise CorpusError(f"{manifest}: no such file; give a CSV or Parquet manifest, or the folder that holds it")
-    if manifest.is_file():
-        return manifest
+    if not manifest.is_dir():
+        try:
+            return existing_file(manifest)
+        except OSError as error:
+            raise CorpusError(
+                f"{manifest}: {error.strerror}; give a CSV or Parquet manifest, or the folder that holds it"
+            ) from None
     found = [path for path in sorted(manifest.iterdir()) if path.suffix.lower() in (".csv", ".tsv", ".parquet")]
     if len(found) != 1:
         names = ", ".join(path.name for path in found[:5]) or "none"
@@ -74,20 +79,32 @@ def _find(manifest: Path) -> Path:
 def _read(manifest: Path) -> Rows:
     try:
         if manifest.suffix.lower() == ".parquet":
-            table = pyarrow.parquet.read_table(manifest)
-            return [{str(key): _text(value) for key, value in row.items()} for row in table.to_pylist()]
+            return _read_parquet(manifest)
         with open(manifest, newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
             rows: list[dict[Any, Any]] = list(reader)
-    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{manifest}: cannot be read as a CSV (UTF-8) or Parquet table ({detail}); write it again") from None
     for number, row in enumerate(rows, start=1):
         if None in row:
             raise CorpusError(f"{manifest}: row {number} has more fields than the header; quote fields that hold the delimiter")
     return [{str(key).strip(): _text(value) for key, value in row.items()} for row in rows]
+
+
+def _read_parquet(manifest: Path) -> Rows:
+    with pyarrow.parquet.ParquetFile(manifest) as file:
+        about = file.metadata
+        size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+        if about.num_rows > MOST_ROWS or size > LARGEST_BYTES:  # a small file may unpack to any size
+            raise ValueError(f"{about.num_rows:,} rows, {size:,} bytes; at most {MOST_ROWS:,} and {LARGEST_BYTES:,}")
+        names = about.schema.to_arrow_schema().names
+        if len(set(names)) < len(names):
+            raise ValueError("two columns of the same name")
+        batches = file.iter_batches(1000)
+        return [{str(key): _text(value) for key, value in row.items()} for batch in batches for row in batch.to_pylist()]
 
 
 def _text(value: Any) -> str | None:
