@@ -76,13 +76,15 @@ class FrontEnd(nn.Module):
         """
         config = self.config
         frames = self.valid_frames(valid)
+        mean = (waveforms.sum(1, dtype=torch.int64).double() / valid).float()  # of exact sums: a constant clip gives exact zeros
         out = torch.empty(len(waveforms), config.bins, config.frames, device=waveforms.device)
         out[:, :, self.n_frames :] = 0
         chunk = 1 if waveforms.device.type == "cpu" else max(1, len(waveforms))
         padded = torch.zeros(chunk, self.n_frames, config.n_fft, device=waveforms.device)  # zero beyond the window, every time
         for start in range(0, len(waveforms), chunk):
             rows = slice(start, start + chunk)
-            self._spectrogram(waveforms[rows], valid[rows], frames[rows], padded, out[rows, :, : self.n_frames])
+            scaled = self._scaled(waveforms[rows], valid[rows], mean[rows])
+            self._spectrogram(scaled, frames[rows], padded, out[rows])
         return out.unsqueeze(1), frames
 
     def valid_frames(self, valid: Tensor) -> Tensor:
@@ -93,23 +95,29 @@ class FrontEnd(nn.Module):
         frames = 1 + (valid - window).clamp(min=0) // self.config.hop_samples
         return frames.clamp(max=self.n_frames)
 
-    def _spectrogram(self, waveforms: Tensor, valid: Tensor, frames: Tensor, padded: Tensor, out: Tensor) -> None:
-        """Write the spectrograms of one chunk into `out` (chunk, bins, n_frames)."""
+    def _spectrogram(self, waveforms: Tensor, frames: Tensor, padded: Tensor, out: Tensor) -> None:
+        """Write the spectrograms of one chunk into `out` (chunk, bins, config.frames), which is zero from n_frames on."""
         config = self.config
-        power = self._power(self._scaled(waveforms, valid), padded)  # (chunk, n_frames, bins)
+        squares = self._squares(waveforms, padded)  # (chunk, n_frames, n_fft / 2 + 1, 2)
+        inside = out[:, :, : self.n_frames]
+        if self.filterbank is None:
+            # each power is summed where it belongs: a sum along frames, copied along bins, would cost three times as much
+            real, imaginary = (squares[:, :, : config.bins, part].transpose(1, 2) for part in (0, 1))
+            torch.add(real, imaginary, out=inside)
+        else:
+            inside.copy_(((squares[..., 0] + squares[..., 1]) @ self.filterbank).transpose(1, 2))
         if config.amplitude == "magnitude":
-            power.sqrt_()
+            out.sqrt_()
         elif config.amplitude == "log":
-            power.mul_(LOG_GAIN).log1p_()
-        out.copy_(power.transpose(1, 2))
+            out.mul_(LOG_GAIN).log1p_()
         masked = config.padding == "masked"
         keep = (torch.arange(self.n_frames, device=out.device) < frames[:, None])[:, None, :] if masked else None
         if config.normalise == "bin":
-            standardise(out, keep, SMALLEST_STD[config.amplitude])
+            standardise(inside, keep, SMALLEST_STD[config.amplitude])
         if keep is not None:
-            out.mul_(keep)
+            inside.mul_(keep)
 
-    def _scaled(self, waveforms: Tensor, valid: Tensor) -> Tensor:
+    def _scaled(self, waveforms: Tensor, valid: Tensor, mean: Tensor) -> Tensor:
         """Waveforms as float32: of mean 0 and variance 1 over their valid samples, or between -1 and 1.
 
         A silent (or constant) clip gives zeros. Normalising per bin starts from here too: it makes no difference
@@ -117,15 +125,20 @@ class FrontEnd(nn.Module):
         """
         if self.config.normalise == "none":
             return waveforms.float() / FULL_SCALE
-        mean = waveforms.sum(1, dtype=torch.int64).double() / valid  # exact, so that a constant clip gives exact zeros
-        centred = waveforms.float() - mean.float()[:, None]
-        if int(valid.min()) < waveforms.shape[1]:
+        centred = waveforms - mean[:, None]
+        if centred.device.type == "cpu":
+            for row, length in zip(centred, valid.tolist(), strict=True):
+                row[length:] = 0
+        else:  # without asking the GPU how long they are
             centred *= torch.arange(waveforms.shape[1], device=valid.device) < valid[:, None]
-        variance = centred.square().sum(1) / valid
-        return centred.mul_(torch.where(variance > 0, variance, 1.0).rsqrt()[:, None])
+        energy = centred.square().sum(1).clamp_(min=1e-30)
+        return centred.mul_((valid / energy).sqrt_()[:, None])
 
-    def _power(self, waveforms: Tensor, padded: Tensor) -> Tensor:
-        """Power spectra (B, n_frames, bins) of float waveforms (B, clip_samples); padded: (B, n_frames, n_fft) to work in."""
+    def _squares(self, waveforms: Tensor, padded: Tensor) -> Tensor:
+        """Squared real and imaginary parts of the spectra of float waveforms (B, clip_samples): (B, n_frames, n_fft / 2 + 1, 2).
+
+        padded: (B, n_frames, n_fft) to work in.
+        """
         config = self.config
         width = config.window_samples
         if config.centred:
@@ -137,11 +150,7 @@ class FrontEnd(nn.Module):
         else:
             torch.mul(frames, self.window, out=inside)
         # squares of the two parts, summed: several times faster on a CPU than the absolute value of complex numbers
-        squares = torch.view_as_real(torch.fft.rfft(padded)).square_()
-        if self.filterbank is None:
-            squares = squares[:, :, : config.bins]
-        power = squares[..., 0] + squares[..., 1]
-        return power if self.filterbank is None else power @ self.filterbank
+        return torch.view_as_real(torch.fft.rfft(padded)).square_()
 
 
 def standardise(spectrograms: Tensor, keep: Tensor | None, smallest_std: float) -> None:
