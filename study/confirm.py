@@ -23,7 +23,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from sermtl.baselines import baselines
@@ -39,7 +38,7 @@ from study.journal import Journal, frozen_from
 from study.prune import RungPruner
 from study.record import Identity, TrialRecord, read_records
 from study.space import Question, Space
-from study.store import TrialBook, open_storage
+from study.store import Database, TrialBook, open_storage
 from study.trial import split_of
 from study.winners import Winner, pick_winners, write_winners
 
@@ -118,7 +117,7 @@ def _configs(
 class ConfirmQueue:
     """The confirm runs' Optuna study, and the runs that are still to be made."""
 
-    def __init__(self, plan: Plan, runs: list[ConfirmRun], storage: RDBStorage, journal: Journal) -> None:
+    def __init__(self, plan: Plan, runs: list[ConfirmRun], storage: Database, journal: Journal) -> None:
         self._plan, self._runs, self._journal = plan, {self._key(run): run for run in runs}, journal
         arms, splits = confirm_arms(plan.space), sorted({run.split for run in runs})
         self._distributions: dict[str, BaseDistribution] = {
@@ -217,7 +216,7 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
     looks = open_test_part(plan.folder, seeds, declared_seeds or seeds)
     runs = plan_runs(plan, winners, looks)
     write_baselines(plan, runs)
-    storage = open_storage(plan.folder, plan.storage)
+    storage = open_storage(plan.folder, plan.storage, wait=True)
     records = read_records(plan.folder)
     journal = Journal(plan.folder, plan.tracker, plan.view, spent_s=sum(record.device_s for record in records))
     queue = ConfirmQueue(plan, runs, storage, journal)

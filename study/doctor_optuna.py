@@ -13,14 +13,13 @@ from optuna import delete_study
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from sermtl.errors import StudyError
 from study.case import Case, Finding, set_aside
 from study.doctor_records import restore_records
 from study.record import Identity, TrialRecord
-from study.store import FINISHED, TrialBook, backup_path, database_path, open_storage
+from study.store import FINISHED, Database, TrialBook, backup_path, database_path, open_storage
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Optuna:
             return [*done, str(error)] if done else []
 
     @contextmanager
-    def _storage(self) -> Iterator[RDBStorage]:
+    def _storage(self) -> Iterator[Database]:
         storage = open_storage(self._case.folder, self._case.storage)
         try:
             yield storage
@@ -68,7 +67,7 @@ class Optuna:
 
     # ---- what disagrees ------------------------------------------------------------------------------------------
 
-    def _troubles(self, storage: RDBStorage) -> list[Trouble]:
+    def _troubles(self, storage: Database) -> list[Trouble]:
         by_study: dict[str, dict[int, TrialRecord]] = {}
         for record in self._case.records().values():
             by_study.setdefault(optuna_study(record.identity), {})[record.identity.number] = record
@@ -101,7 +100,7 @@ class Optuna:
 
     # ---- the trials ----------------------------------------------------------------------------------------------
 
-    def _repair(self, storage: RDBStorage) -> list[str]:
+    def _repair(self, storage: Database) -> list[str]:
         troubles = self._troubles(storage)
         unrecorded = [t for t in troubles if t.kind == "unrecorded"]
         done = [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, [t.folder for t in unrecorded])]
@@ -113,7 +112,7 @@ class Optuna:
         names = sorted({t.study for t in troubles if t.folder not in kept})
         return done + self._settle(storage, names, kept)
 
-    def _settle(self, storage: RDBStorage, names: list[str], kept: set[str]) -> list[str]:
+    def _settle(self, storage: Database, names: list[str], kept: set[str]) -> list[str]:
         """Tell and refill these studies from the records; one that does not come right is written anew."""
         settling, done = _Settling(self._case, storage), []
         for name in names:
@@ -127,7 +126,7 @@ class Optuna:
             done.append(f"{name}: told from its records; what has not ended waits for the study's command")
         return done
 
-    def _delete(self, storage: RDBStorage, name: str) -> str:
+    def _delete(self, storage: Database, name: str) -> str:
         with suppress(KeyError):
             delete_study(study_name=name, storage=storage)
         return f"{name}: taken out of Optuna's database, to be written anew from the records"
@@ -200,7 +199,7 @@ class _Nobody:
 class _Settling:
     """Brings Optuna's studies into line with the records, by the driver's own write path."""
 
-    def __init__(self, case: Case, storage: RDBStorage) -> None:
+    def __init__(self, case: Case, storage: Database) -> None:
         from study.journal import Journal  # brings Ray, which only a repair needs
 
         self._case, self._storage, self._space = case, storage, case.space()

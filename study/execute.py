@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.storages import RDBStorage
-
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
@@ -23,7 +21,7 @@ from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, StudySearcher, least_far_along
 from study.space import Space
-from study.store import open_storage
+from study.store import Database, open_storage
 from study.trial import StudyTrial, split_of
 
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
@@ -121,7 +119,7 @@ def run_searches(plan: Plan) -> Outcome:
     return execute(plan, sources, journal, storage)
 
 
-def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: RDBStorage) -> Outcome:
+def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Database) -> Outcome:
     """Run every job of the sources to its end. Raises as `run_searches` does."""
     left = sum(source.total - source.begun for source in sources)
     if left == 0:

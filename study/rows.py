@@ -14,7 +14,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 Values = models.TrialValueModel
@@ -24,10 +24,16 @@ TRIALS, PARAMS, ATTRIBUTES, VALUES = (
 
 
 def insert_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, attributes: dict[str, Any]) -> int:
-    """Insert a running trial with its parameters and user attributes. Returns its id. Raises StorageInternalError."""
+    """Insert a running trial with its parameters and user attributes. Returns its id. Raises StorageInternalError.
+
+    May be repeated when its answer was lost: a trial that is there already is left as it is.
+    """
     row = {"study_id": study_id, "number": trial.number, "state": TrialState.RUNNING, "datetime_start": _utc(trial.datetime_start)}
     try:
         with storage.engine.begin() as connection:
+            known = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id, TRIALS.c.number == trial.number)
+            if (there := connection.execute(known).scalar()) is not None:
+                return int(there)
             key = connection.execute(insert(TRIALS).values(**row)).inserted_primary_key
             assert key is not None
             trial_id = int(key[0])
@@ -48,12 +54,20 @@ def insert_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, attribu
     return trial_id
 
 
-def finish_trial(storage: RDBStorage, trial_id: int, state: TrialState, value: float | None, attributes: dict[str, Any]) -> None:
-    """Note user attributes, value and final state. Raises UpdateFinishedTrialError when it has ended, StorageInternalError."""
+def finish_trial(
+    storage: RDBStorage, trial_id: int, state: TrialState, value: float | None, attributes: dict[str, Any], ended: datetime
+) -> None:
+    """Note user attributes, value and final state. Raises UpdateFinishedTrialError when it has ended, StorageInternalError.
+
+    May be repeated when its answer was lost: an ending that is there already is told by its moment, `ended`.
+    """
     ending = update(TRIALS).where(TRIALS.c.trial_id == trial_id, TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))
     try:
         with storage.engine.begin() as connection:
-            if connection.execute(ending.values(state=state, datetime_complete=_utc(datetime.now()))).rowcount != 1:
+            if connection.execute(ending.values(state=state, datetime_complete=_utc(ended))).rowcount != 1:
+                told = select(TRIALS.c.state, TRIALS.c.datetime_complete).where(TRIALS.c.trial_id == trial_id)
+                if connection.execute(told).one_or_none() == (state, _utc(ended)):
+                    return
                 raise UpdateFinishedTrialError(f"trial {trial_id} has ended already")
             if attributes:
                 known = ATTRIBUTES.c.trial_id == trial_id, ATTRIBUTES.c.key.in_(list(attributes))

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -24,7 +23,7 @@ from study.journal import Journal, frozen_from
 from study.prune import RungPruner, is_exempt
 from study.record import Identity, TrialRecord
 from study.space import Arm, Space
-from study.store import TrialBook
+from study.store import Database, TrialBook
 
 SEED = 10_000  # search trials take their run seeds from here up; confirm runs take theirs below (confirm.SEED)
 
@@ -70,7 +69,7 @@ class ArmSearch:
         search: int,
         *,
         study: str,
-        storage: RDBStorage,
+        storage: Database,
         journal: Journal,
         place: Workplace,
         split_id: Callable[[RunConfig], str],

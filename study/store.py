@@ -22,9 +22,22 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
 from sermtl.files import whole_file
+from sermtl.masking import mask_secrets
+from study.database import (
+    BUSY_S,
+    OldStoreError,
+    check_optuna,
+    connect_arguments,
+    driver_missing,
+    first_line,
+    is_file,
+    refusal,
+)
+from study.header import header_path, read_header
+from study.patience import PATIENCE_S, AwayError, Patience
 from study.rows import finish_trial, insert_trial
 
-BUSY_S = 60  # how long a write waits for another reader or writer of the SQLite file
+OWNER = "begun"  # an Optuna study's attribute: when the study it belongs to was begun
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
 
@@ -39,31 +52,71 @@ def backup_path(folder: Path) -> Path:
     return folder / "optuna.backup.db"
 
 
-def open_storage(folder: Path, url: str | None = None) -> RDBStorage:
+class Database(RDBStorage):
+    """Optuna's database, shared or not.
+
+    owner     when the study that uses it was begun: tells it from others of its name on the same server; '' for anyone
+    patiently  calls that wait for a server which is away for a while
+    """
+
+    def __init__(self, url: str, owner: str, patience_s: float) -> None:
+        self.owner, self.patiently = owner, Patience(url, patience_s)
+        arguments = {"connect_args": connect_arguments(url)} | ({} if is_file(url) else {"pool_pre_ping": True})
+        super().__init__(url, engine_kwargs=arguments)
+
+
+def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Database:
     """The study's Optuna database: SQLite beside the records, or the database server at `url`.
 
+    wait: a server that is away is waited for, since the study is running already.
     Raises StudyError with the remedy when it is damaged, was made by another Optuna, or cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = database_path(folder)
+    where = url or f"sqlite:///{path.resolve()}"
+    owner = read_header(folder).created if header_path(folder).exists() else ""
+    patiently = Patience(where, PATIENCE_S if wait else 0.0)
     try:
         if url is None:
             _prepare_sqlite(path)
-        where = url or f"sqlite:///{path.resolve()}"
-        sqlite = where.startswith("sqlite")
-        storage = RDBStorage(where, engine_kwargs={"connect_args": {"timeout": BUSY_S}} if sqlite else {"pool_pre_ping": True})
+        patiently(lambda: check_optuna(where))  # before Optuna adds its newer tables to an older database
+        storage = patiently(lambda: Database(where, owner, PATIENCE_S))
+    except AwayError as error:
+        raise StudyError(f"{error}; start the server, or give the --storage of one that runs") from None
     except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        raise StudyError(
-            f"{_plain(url) or path}: {_first_line(error)}; `python -m study.doctor {folder} --fix` repairs it"
-        ) from None
-    except (RuntimeError, AssertionError) as error:  # how Optuna says that the tables are of another version
-        raise StudyError(
-            f"{_plain(url) or path}: {_first_line(error)}; upgrade with `optuna storage upgrade --storage URL`"
-        ) from None
-    if sqlite:
+        if is_file(where):
+            repair = f"`python -m study.doctor {folder} --fix` repairs it"
+            raise StudyError(f"{mask_secrets(url or str(path))}: {first_line(error)}; {repair}") from None
+        raise StudyError(refusal(where, error)) from None
+    except ModuleNotFoundError as error:
+        raise StudyError(driver_missing(error)) from None
+    except (RuntimeError, AssertionError) as error:  # how Optuna says that the tables are older than its notes of versions
+        upgrade = f"`optuna storage upgrade --storage {mask_secrets(where)}`"
+        raise OldStoreError(f"{mask_secrets(where)}: {first_line(error)}; upgrade with {upgrade}") from None
+    if is_file(where):
         event.listen(storage.engine, "connect", _relax)
         storage.engine.dispose()  # connections made before the listener are made anew
     return storage
+
+
+def check_server(url: str, name: str, created: str) -> None:
+    """Raise StudyError unless a study's database server answers and holds no other study of its name."""
+    storage = open_storage(Path(), url)
+    try:
+        for other in storage.get_all_studies():
+            if other.study_name.startswith(f"{name}/"):
+                check_owner(other.study_name, other.user_attrs, created)
+    finally:
+        storage.engine.dispose()
+
+
+def check_owner(name: str, attributes: dict[str, Any], owner: str) -> None:
+    """Raise StudyError when an Optuna study is another study's of the same name, which must not be touched."""
+    begun = attributes.get(OWNER, owner)
+    if owner and begun != owner:
+        raise StudyError(
+            f"the database holds {name!r} of another study, begun {begun}; give this one another --name, or a database of its own"
+        )
 
 
 def _prepare_sqlite(path: Path) -> None:
@@ -94,16 +147,6 @@ def backup(folder: Path) -> None:
         source.backup(target)
 
 
-def _plain(url: str | None) -> str:
-    """A database URL without its password."""
-    return url.split("@")[-1] if url else ""
-
-
-def _first_line(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).splitlines()[0]
-
-
 # ---- one Optuna study ----------------------------------------------------------------------------------------------
 
 
@@ -113,22 +156,32 @@ class TrialBook:
     A trial is known by its number. In memory a trial that was interrupted (WAITING) is RUNNING: it is about to be.
     """
 
-    def __init__(self, storage: RDBStorage, name: str) -> None:
+    def __init__(self, storage: Database, name: str) -> None:
         self.name = name
-        self._storage = storage
-        try:
-            self._study_id = storage.get_study_id_from_name(name)
-        except KeyError:
-            self._study_id = storage.create_new_study([StudyDirection.MAXIMIZE], name)
+        self._storage, self._patiently = storage, storage.patiently
+        self._study_id = self._patiently(self._find_or_create)
         self._memory = InMemoryStorage()
         self.study = optuna.create_study(storage=self._memory, direction="maximize")
         self._ids: list[int] = []
-        for trial in sorted(storage.get_all_trials(self._study_id), key=lambda t: t.number):
+        for trial in sorted(self._patiently(lambda: storage.get_all_trials(self._study_id)), key=lambda t: t.number):
             self._ids.append(trial._trial_id)
             if trial.state == TrialState.WAITING:
                 trial.state = TrialState.RUNNING
                 trial.datetime_start = trial.datetime_start or datetime.now()
             self.study.add_trial(trial)
+
+    def _find_or_create(self) -> int:
+        """The study's id in the database. Raises StudyError when it is another study's of the same name."""
+        storage, owner = self._storage, self._storage.owner
+        try:
+            study_id = storage.get_study_id_from_name(self.name)
+        except KeyError:
+            study_id = storage.create_new_study([StudyDirection.MAXIMIZE], self.name)
+        attributes = storage.get_study_user_attrs(study_id)
+        check_owner(self.name, attributes, owner)
+        if owner and OWNER not in attributes:
+            storage.set_study_user_attr(study_id, OWNER, owner)
+        return study_id
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -151,37 +204,44 @@ class TrialBook:
 
     def write(self, trial: FrozenTrial, attributes: dict[str, Any]) -> None:
         """Put a drawn trial into the database, parameters and all, in one transaction."""
-        self._ids.append(insert_trial(self._storage, self._study_id, trial, attributes))
+        self._ids.append(self._patiently(lambda: insert_trial(self._storage, self._study_id, trial, attributes)))
         for key, value in attributes.items():
             self._memory.set_trial_user_attr(self._memory_id(trial.number), key, value)
 
     def add(self, trial: FrozenTrial) -> None:
         """Take in a finished trial as it is, under the next number (the database was lost and is being refilled)."""
-        self._ids.append(self._storage.create_new_trial(self._study_id, template_trial=trial))
+        self._ids.append(self._patiently(lambda: self._create(trial)))
         self.study.add_trial(trial)
+
+    def _create(self, trial: FrozenTrial) -> int:
+        """Create a finished trial, unless an earlier attempt did so and its answer was lost."""
+        if self._storage.get_n_trials(self._study_id) > len(self):
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, len(self))
+        return self._storage.create_new_trial(self._study_id, template_trial=trial)
 
     def resume(self, number: int) -> None:
         """The trial runs again."""
-        self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING)
+        self._patiently(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.RUNNING))
 
     def pause(self, number: int) -> None:
         """The trial was interrupted: nobody runs it until the study is continued."""
-        self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING)
+        self._patiently(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING))
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """One intermediate value; what was once reported for an epoch stays."""
         if epoch not in self.trials[number].intermediate_values:
-            self._storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+            self._patiently(lambda: self._storage.set_trial_intermediate_value(self._ids[number], epoch, value))
             self._memory.set_trial_intermediate_value(self._memory_id(number), epoch, value)
 
     def note(self, number: int, key: str, value: Any) -> None:
         """One user attribute."""
-        self._storage.set_trial_user_attr(self._ids[number], key, value)
+        self._patiently(lambda: self._storage.set_trial_user_attr(self._ids[number], key, value))
         self._memory.set_trial_user_attr(self._memory_id(number), key, value)
 
     def end(self, number: int, state: TrialState, value: float | None, attributes: dict[str, Any]) -> None:
         """The trial's ending, in one transaction; it cannot be told twice."""
-        finish_trial(self._storage, self._ids[number], state, value, attributes)
+        now = datetime.now()
+        self._patiently(lambda: finish_trial(self._storage, self._ids[number], state, value, attributes, now))
         for key, item in attributes.items():
             self._memory.set_trial_user_attr(self._memory_id(number), key, item)
         self._memory.set_trial_state_values(self._memory_id(number), state, None if value is None else [value])

