@@ -71,7 +71,8 @@ def one_study(folder: Path, seed: int, searches: int) -> dict[str, ArmScores]:
     corpus = folder / "corpus.arrow"
     write_synthetic(corpus, SyntheticSettings(speakers=44, clips_per_speaker=12, seed=seed))
     options = ["--space", str(folder / "aa.toml"), "--size", "small", "--corpus", str(corpus), "--runs", str(folder / "runs")]
-    run_study([*options, "--name", f"aa-{seed}", "--searches", str(searches), "--device", "cpu"])
+    if code := run_study([*options, "--name", f"aa-{seed}", "--searches", str(searches), "--device", "cpu"]):
+        raise SystemExit(code)
     found = load_results(folder / "runs" / f"aa-{seed}").arms
     return {name: found[arm] for name, arm in ARMS.items()}
 

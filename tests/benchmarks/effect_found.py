@@ -51,7 +51,8 @@ def find(relative: float, trials: int, seeds: int, folder: Path) -> dict[str, An
     settings = SyntheticSettings(speakers=SEEN + UNSEEN, clips_per_speaker=CLIPS, relative=relative, seed=FIRST)
     write_synthetic(corpus, settings)
     options = ["--space", str(folder / "effect.toml"), "--size", "small", "--corpus", str(corpus), "--device", "cpu"]
-    run_study([*options, "--runs", str(folder / "runs"), "--name", "effect"])
+    if code := run_study([*options, "--runs", str(folder / "runs"), "--name", "effect"]):
+        raise SystemExit(code)
     c = load_results(folder / "runs" / "effect").questions[0].contrast
     return {
         **{"kind": "study", "relative": relative, "trials": trials, "code": versions()["code"]},
