@@ -61,9 +61,10 @@ class Resources:
     address: str | None = None
     device: str = "auto"
 
-    @property
-    def bundle(self) -> dict[str, float]:
-        return {"cpu": self.cpus_per_trial, "gpu": self.gpus_per_trial}
+    def bundle(self, gpus: float | None = None) -> dict[str, float]:
+        """What Ray is to reserve for a trial; `gpus` when it needs another share of a GPU than the others."""
+        wanted = {"CPU": float(self.cpus_per_trial), "GPU": self.gpus_per_trial if gpus is None else gpus}
+        return {name: amount for name, amount in wanted.items() if amount}
 
 
 def connect(resources: Resources) -> int | None:

@@ -4,6 +4,7 @@ Ray executes and forgets; the journal remembers. Whatever goes wrong in the driv
 so that no store is written by half-informed clean-up code of Ray's.
 """
 
+import gc
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from study.lock import session_of
 from study.loop import Interrupted, Leave, Loop
 from study.prune import ReportScheduler
 from study.record import read_records
-from study.search import ArmSearch, Source, StudySearcher, least_far_along
+from study.search import ArmSearch, Source, least_far_along
+from study.slots import SlotQueue
 from study.space import Space
 from study.store import Database, open_storage
 from study.trial import StudyTrial, split_of
@@ -135,8 +137,8 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
 
     try:
         with loop.signals():
-            searcher = StudySearcher(connect(plan.resources), loop.guard(hand_out))
-            _fit(plan, searcher, loop, left)
+            queue = SlotQueue(plan.resources, connect(plan.resources), left, loop.guard(hand_out))
+            _fit(queue, loop)
     except Leave:
         loop.stop_workers()
     finally:
@@ -148,13 +150,12 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
     return Outcome(True)
 
 
-def _fit(plan: Plan, searcher: StudySearcher, loop: Loop, left: int) -> None:
+def _fit(queue: SlotQueue, loop: Loop) -> None:
     folder = scratch()
     tuner = tune.Tuner(
-        tune.with_resources(StudyTrial, plan.resources.bundle),
+        StudyTrial,
         tune_config=tune.TuneConfig(
-            num_samples=left,
-            search_alg=searcher,
+            search_alg=queue,
             scheduler=ReportScheduler(loop.guard(loop.decide)),
             reuse_actors=True,
             trial_name_creator=_short_name,
@@ -169,9 +170,13 @@ def _fit(plan: Plan, searcher: StudySearcher, loop: Loop, left: int) -> None:
             callbacks=[loop.callback()],
         ),
     )
+    # What is there by now stays: garbage collections in the loop look at what the loop makes, not at every module.
+    gc.collect()
+    gc.freeze()
     try:
         tuner.fit()
     finally:
+        gc.unfreeze()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -115,6 +115,7 @@ class Journal:
         elif report.state == "complete":
             self._complete(live)
         else:
+            live.book.flush(live.number)
             self._show(live, "running")
             return False
         return True

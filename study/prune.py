@@ -58,5 +58,13 @@ class ReportScheduler(tune.schedulers.FIFOScheduler):
     def on_trial_result(self, tune_controller: object, trial: tune.experiment.Trial, result: dict[str, str]) -> str:
         return STOP if self._decide(trial, result["report"]) else CONTINUE
 
+    def choose_trial_to_run(self, tune_controller: object) -> None:
+        """Trials start in the order they were handed out, each on the first free worker.
+
+        Ray's own choice gives a free worker to the trial whose own worker is still starting, and ends that worker: with
+        trials shorter than a worker's start (seconds) all but one slot would stay empty for ever.
+        """
+        return None
+
     def __getstate__(self) -> dict[str, object]:
         return {}  # Ray's snapshot of a scheduler; the rungs are in Optuna's database

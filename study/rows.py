@@ -1,4 +1,4 @@
-"""Optuna's own rows, a whole trial or a whole ending in one transaction.
+"""Optuna's own rows: a whole trial, a report or a whole ending in one transaction.
 
 Optuna writes every parameter and attribute through its object mapper, two milliseconds each; a study of short trials
 would spend half of the driver's time there, and a kill in between would leave half a trial. The tables are Optuna's
@@ -6,6 +6,7 @@ would spend half of the driver's time there, and a kill in between would leave h
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,13 +15,24 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-Values = models.TrialValueModel
-TRIALS, PARAMS, ATTRIBUTES, VALUES = (
-    model.__table__ for model in (models.TrialModel, models.TrialParamModel, models.TrialUserAttributeModel, Values)
+Steps = Mapping[int, float]  # epoch -> intermediate value
+Values, Intermediate = models.TrialValueModel, models.TrialIntermediateValueModel
+TRIALS, PARAMS, ATTRIBUTES, VALUES, INTERMEDIATE = (
+    model.__table__ for model in (models.TrialModel, models.TrialParamModel, models.TrialUserAttributeModel, Values, Intermediate)
 )
+# Made once: SQLAlchemy takes longer to build a statement than SQLite to run it.
+FIND = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == bindparam("study"), TRIALS.c.number == bindparam("trial"))
+ADD, ADD_PARAMS, NOTE, SCORE, NOTE_VALUE = (insert(table) for table in (TRIALS, PARAMS, ATTRIBUTES, VALUES, INTERMEDIATE))
+END = (
+    update(TRIALS)
+    .where(TRIALS.c.trial_id == bindparam("id"), TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))
+    .values(state=bindparam("ending"), datetime_complete=bindparam("ended"))
+)
+FORGET = delete(ATTRIBUTES).where(ATTRIBUTES.c.trial_id == bindparam("id"), ATTRIBUTES.c.key == bindparam("name"))
+FORGET_VALUE = delete(INTERMEDIATE).where(INTERMEDIATE.c.trial_id == bindparam("id"), INTERMEDIATE.c.step == bindparam("epoch"))
 
 
 def insert_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, attributes: dict[str, Any]) -> int:
@@ -31,10 +43,9 @@ def insert_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, attribu
     row = {"study_id": study_id, "number": trial.number, "state": TrialState.RUNNING, "datetime_start": _utc(trial.datetime_start)}
     try:
         with storage.engine.begin() as connection:
-            known = select(TRIALS.c.trial_id).where(TRIALS.c.study_id == study_id, TRIALS.c.number == trial.number)
-            if (there := connection.execute(known).scalar()) is not None:
+            if (there := connection.execute(FIND, {"study": study_id, "trial": trial.number}).scalar()) is not None:
                 return int(there)
-            key = connection.execute(insert(TRIALS).values(**row)).inserted_primary_key
+            key = connection.execute(ADD, row).inserted_primary_key
             assert key is not None
             trial_id = int(key[0])
             params = [
@@ -46,39 +57,61 @@ def insert_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, attribu
                 }
                 for name, value in trial.params.items()
             ]
-            for table, rows in ((PARAMS, params), (ATTRIBUTES, _attributes(trial_id, attributes))):
+            for statement, rows in ((ADD_PARAMS, params), (NOTE, _attributes(trial_id, attributes))):
                 if rows:
-                    connection.execute(insert(table), rows)
+                    connection.execute(statement, rows)
     except SQLAlchemyError as error:
         raise StorageInternalError(str(error)) from error
     return trial_id
 
 
-def finish_trial(
-    storage: RDBStorage, trial_id: int, state: TrialState, value: float | None, attributes: dict[str, Any], ended: datetime
-) -> None:
-    """Note user attributes, value and final state. Raises UpdateFinishedTrialError when it has ended, StorageInternalError.
-
-    May be repeated when its answer was lost: an ending that is there already is told by its moment, `ended`.
-    """
-    ending = update(TRIALS).where(TRIALS.c.trial_id == trial_id, TRIALS.c.state.in_([TrialState.RUNNING, TrialState.WAITING]))
+def insert_values(storage: RDBStorage, trial_id: int, values: Steps) -> None:
+    """Note intermediate values, epoch -> value, in place of any that are there. Raises StorageInternalError."""
     try:
         with storage.engine.begin() as connection:
-            if connection.execute(ending.values(state=state, datetime_complete=_utc(ended))).rowcount != 1:
+            _insert_values(connection, trial_id, values)
+    except SQLAlchemyError as error:
+        raise StorageInternalError(str(error)) from error
+
+
+def finish_trial(
+    storage: RDBStorage,
+    trial_id: int,
+    state: TrialState,
+    value: float | None,
+    attributes: dict[str, Any],
+    ended: datetime,
+    values: Steps | None = None,
+) -> None:
+    """Note the last intermediate values, user attributes, value and final state.
+
+    May be repeated when its answer was lost: an ending that is there already is told by its moment, `ended`.
+    Raises UpdateFinishedTrialError when the trial has ended otherwise, StorageInternalError.
+    """
+    try:
+        with storage.engine.begin() as connection:
+            if connection.execute(END, {"id": trial_id, "ending": state, "ended": _utc(ended)}).rowcount != 1:
                 told = select(TRIALS.c.state, TRIALS.c.datetime_complete).where(TRIALS.c.trial_id == trial_id)
                 if connection.execute(told).one_or_none() == (state, _utc(ended)):
                     return
                 raise UpdateFinishedTrialError(f"trial {trial_id} has ended already")
+            _insert_values(connection, trial_id, values or {})
             if attributes:
-                known = ATTRIBUTES.c.trial_id == trial_id, ATTRIBUTES.c.key.in_(list(attributes))
-                connection.execute(delete(ATTRIBUTES).where(*known))
-                connection.execute(insert(ATTRIBUTES), _attributes(trial_id, attributes))
+                connection.execute(FORGET, [{"id": trial_id, "name": name} for name in attributes])
+                connection.execute(NOTE, _attributes(trial_id, attributes))
             if value is not None:
                 stored, kind = Values.value_to_stored_repr(value)
-                row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
-                connection.execute(insert(VALUES).values(**row))
+                connection.execute(SCORE, {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind})
     except SQLAlchemyError as error:
         raise StorageInternalError(str(error)) from error
+
+
+def _insert_values(connection: Connection, trial_id: int, values: Steps) -> None:
+    for step, value in values.items():
+        stored, kind = Intermediate.intermediate_value_to_stored_repr(value)
+        row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        connection.execute(FORGET_VALUE, {"id": trial_id, "epoch": step})
+        connection.execute(NOTE_VALUE, row)
 
 
 def _attributes(trial_id: int, attributes: dict[str, Any]) -> list[dict[str, Any]]:

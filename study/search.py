@@ -1,4 +1,4 @@
-"""What runs next: Ray Tune's searcher over Optuna, one queue for all arms.
+"""What runs next: one queue for all arms, over Optuna.
 
 Every arm of every search repetition is an Optuna study of its own, with the same sampler, seeds, start points and
 pruner. A free slot goes to the arm that is least far along. Trials that an earlier start left unfinished are handed
@@ -6,7 +6,6 @@ out again first, under their own numbers; then new ones are drawn.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +16,6 @@ from optuna.trial import FrozenTrial
 
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
-from study.cluster import tune
 from study.job import Job, Workplace
 from study.journal import Journal, frozen_from
 from study.prune import RungPruner, is_exempt
@@ -162,35 +160,3 @@ def least_far_along(sources: Sequence[Source]) -> tuple[Job, TrialBook, RungPrun
         if taken is not None:
             return taken
     return None
-
-
-class StudySearcher(tune.search.Searcher):
-    """Ray's searcher: fills free slots with jobs, and nothing else; how trials go is the journal's business."""
-
-    def __init__(self, slots: int | None, hand_out: Callable[[], Job | None]) -> None:
-        super().__init__()
-        self._slots, self._hand_out = slots, hand_out
-        self._running: set[str] = set()
-
-    def suggest(self, trial_id: str) -> Any:
-        """The next job for a free slot, as Ray's trial configuration; FINISHED when there is none."""
-        if self._slots is not None and len(self._running) >= self._slots:
-            return None
-        job = self._hand_out()
-        if job is None:
-            return self.FINISHED
-        self._running.add(trial_id)
-        return {"label": job.label, "job": job.to_json()}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self._running.discard(trial_id)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Optuna's database is what a study continues from; Ray's snapshot holds nothing."""
-        Path(checkpoint_path).touch()
-
-    def restore(self, checkpoint_path: str) -> None:
-        """See `save`."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Ray's snapshot, as in `save`

@@ -35,7 +35,7 @@ from study.database import (
 )
 from study.header import header_path, read_header
 from study.patience import PATIENCE_S, AwayError, Patience
-from study.rows import finish_trial, insert_trial
+from study.rows import finish_trial, insert_trial, insert_values
 
 OWNER = "begun"  # an Optuna study's attribute: when the study it belongs to was begun
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
@@ -163,6 +163,7 @@ class TrialBook:
         self._memory = InMemoryStorage()
         self.study = optuna.create_study(storage=self._memory, direction="maximize")
         self._ids: list[int] = []
+        self._unwritten: dict[int, dict[int, float]] = {}  # reported, by trial number
         for trial in sorted(self._patiently(lambda: storage.get_all_trials(self._study_id)), key=lambda t: t.number):
             self._ids.append(trial._trial_id)
             if trial.state == TrialState.WAITING:
@@ -228,10 +229,16 @@ class TrialBook:
         self._patiently(lambda: self._storage.set_trial_state_values(self._ids[number], TrialState.WAITING))
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """One intermediate value; what was once reported for an epoch stays."""
+        """One intermediate value; what was once reported stays. In memory at once, in the database by `flush` or `end`."""
         if epoch not in self.trials[number].intermediate_values:
-            self._patiently(lambda: self._storage.set_trial_intermediate_value(self._ids[number], epoch, value))
             self._memory.set_trial_intermediate_value(self._memory_id(number), epoch, value)
+            self._unwritten.setdefault(number, {})[epoch] = value
+
+    def flush(self, number: int) -> None:
+        """Write what was reported of a trial that goes on; an ending writes it itself."""
+        values = self._unwritten.pop(number, None)
+        if values:
+            self._patiently(lambda: insert_values(self._storage, self._ids[number], values))
 
     def note(self, number: int, key: str, value: Any) -> None:
         """One user attribute."""
@@ -240,8 +247,8 @@ class TrialBook:
 
     def end(self, number: int, state: TrialState, value: float | None, attributes: dict[str, Any]) -> None:
         """The trial's ending, in one transaction; it cannot be told twice."""
-        now = datetime.now()
-        self._patiently(lambda: finish_trial(self._storage, self._ids[number], state, value, attributes, now))
+        now, values = datetime.now(), self._unwritten.pop(number, None)
+        self._patiently(lambda: finish_trial(self._storage, self._ids[number], state, value, attributes, now, values))
         for key, item in attributes.items():
             self._memory.set_trial_user_attr(self._memory_id(number), key, item)
         self._memory.set_trial_state_values(self._memory_id(number), state, None if value is None else [value])

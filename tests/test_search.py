@@ -11,7 +11,7 @@ from study.execute import Plan
 from study.job import Job, Report
 from study.journal import Journal
 from study.record import read_records
-from study.search import ArmSearch, StudySearcher, least_far_along
+from study.search import ArmSearch, least_far_along
 from study.store import open_storage
 from tests.driving import toy_plan
 
@@ -118,24 +118,6 @@ def test_a_free_slot_goes_to_the_arm_least_far_along(tmp_path: Path, tiny_corpus
         *("emotion.control", "emotion.control", "emotion.mtl", "emotion.control"),
         None,
     ]
-
-
-def test_the_searcher_fills_slots_and_no_more(tmp_path: Path, tiny_corpus: Corpus) -> None:
-    mtl, _ = searches(toy_plan(tmp_path, tiny_corpus, trials=3))
-
-    def hand_out() -> Job | None:
-        taken = mtl.take()
-        return taken[0] if taken else None
-
-    searcher = StudySearcher(2, hand_out)
-    first, second = searcher.suggest("a"), searcher.suggest("b")
-    assert Job.from_json(first["job"]).identity.number == 0
-    assert second["label"] == "emotion.mtl/search-0/00001"
-    assert searcher.suggest("c") is None
-    searcher.on_trial_complete("a")
-    assert searcher.suggest("c")["label"] == "emotion.mtl/search-0/00002"
-    searcher.on_trial_complete("b")
-    assert searcher.suggest("d") == searcher.FINISHED
 
 
 @pytest.mark.parametrize("number", [0, 3])

@@ -8,14 +8,17 @@ too, as the peer counts. Prints JSON: ours, the peer's with reused actors (its b
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from study.cluster import Resources, connect
 from study.declare import make_header
@@ -53,12 +56,16 @@ keep = 0.25
 class Clock:
     """A view that notes the first report of a trial: a worker is up and training."""
 
+    trials: int
     first: float = 0.0
     ended: int = 0
+    cpu_s: list[dict[int, tuple[str, float]]] = field(default_factory=list)  # at the first report and at the last ending
 
     def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
-        self.first = self.first or (time.perf_counter() if epoch else 0.0)
         self.ended += state not in ("running", "waiting")
+        if epoch and (not self.first or self.ended == self.trials):
+            self.first = self.first or time.perf_counter()
+            self.cpu_s.append(cpu_s())
 
 
 def ours(trials: int, slots: int) -> dict[str, float]:
@@ -66,7 +73,7 @@ def ours(trials: int, slots: int) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="overhead-"))
     (folder / "space.toml").write_text(SPACE)
     space = read_space(str(folder / "space.toml"), "small", budget={"trials": trials // 2})
-    corpus, clock = make_tiny(folder / "tiny.arrow"), Clock()
+    corpus, clock = make_tiny(folder / "tiny.arrow"), Clock(trials)
     header = make_header("overhead", space, corpus, "cpu", "tests/benchmarks/overhead.py")
     study = folder / "study"
     write_header(study, header)
@@ -87,7 +94,29 @@ def ours(trials: int, slots: int) -> dict[str, float]:
         "everything_s": (ended - began) * slots / trials,
         "ray_start_s": up - began,
         "mlflow_catches_up_s": time.perf_counter() - ended,
+        **{f"{who}_cpu_s": cpu / trials for who, cpu in cpu_between(*clock.cpu_s).items()},
     }
+
+
+def cpu_s() -> dict[int, tuple[str, float]]:
+    """CPU seconds used so far by this process (the driver), the workers, and Ray's own processes, by process id."""
+    spent = {}
+    mine = psutil.Process()
+    for process in (mine, *mine.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):  # it has ended just now
+            times, name = process.cpu_times(), " ".join(process.cmdline())
+            who = "driver" if process == mine else "workers" if name.startswith("ray::") and "Agent" not in name else "ray"
+            spent[process.pid] = (who, times.user + times.system)
+    return spent
+
+
+def cpu_between(before: dict[int, tuple[str, float]], after: dict[int, tuple[str, float]]) -> dict[str, float]:
+    """CPU seconds by kind of process, of the processes that were there all the time."""
+    spent = dict.fromkeys(("driver", "workers", "ray"), 0.0)
+    for pid, (who, cpu) in after.items():
+        if pid in before:
+            spent[who] += cpu - before[pid][1]
+    return spent
 
 
 def noop(config: Any, corpus: Any, **where: Any) -> Any:
