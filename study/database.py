@@ -4,9 +4,11 @@ sqlite:////runs/mtl/optuna.db                     a file
 postgresql+psycopg://study@host:5432/optuna       a server; the password from PGPASSWORD or ~/.pgpass, or in the URL
 """
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, inspect, make_url, text
@@ -26,6 +28,7 @@ SOCKET = {  # libpq's: a server that vanished without a word is noticed, instead
     "tcp_user_timeout": 20_000,
     "application_name": "sermtl study",
 }
+NAMES = {"optuna": "Optuna", "mlflow": "MLflow"}
 
 
 class OldStoreError(StudyError):
@@ -62,6 +65,11 @@ def place(url: str) -> str:
     if plain.get_backend_name() == "sqlite":
         return f"sqlite:///{Path(plain.database or '').resolve()}"
     return f"{plain.get_backend_name()}://{plain.host or 'localhost'}:{plain.port or 'default'}/{plain.database}"
+
+
+def read_only(path: Path) -> str:
+    """The URL that reads a SQLite file and can change nothing."""
+    return f"sqlite:///file:{quote(str(path.resolve()))}?mode=ro&uri=true"
 
 
 def is_file(url: str) -> bool:
@@ -125,22 +133,24 @@ def refused(error: BaseException) -> bool:
 # ---- its version ---------------------------------------------------------------------------------------------------
 
 
-def check_optuna(url: str) -> None:
+def check_optuna(url: str, shown: str = "") -> None:
     """Raise OldStoreError for an Optuna database of another version, StudyError for MLflow's; an empty one is welcome.
 
     Optuna itself looks only after it has added its newer tables, which its own upgrade then stumbles over.
+    shown: the URL to name, where it is not the one to connect to.
     """
-    _check(url, "optuna", "storages/_rdb/alembic", f"optuna storage upgrade --storage {mask_secrets(url)}", stranger="experiments")
+    shown = mask_secrets(shown or url)
+    _check(url, shown, "optuna", "storages/_rdb/alembic", f"optuna storage upgrade --storage {shown}", stranger="experiments")
 
 
-def check_mlflow(url: str) -> None:
+def check_mlflow(url: str, shown: str = "") -> None:
     """The same for MLflow's database."""
-    _check(url, "mlflow", "store/db_migrations", f"mlflow db upgrade {mask_secrets(url)}", stranger="trials")
+    shown = mask_secrets(shown or url)
+    _check(url, shown, "mlflow", "store/db_migrations", f"mlflow db upgrade {shown}", stranger="trials")
 
 
-def _check(url: str, library: str, migrations: str, upgrade: str, stranger: str) -> None:
-    made = engine(url)
-    with made.connect() as connection:
+def _check(url: str, shown: str, library: str, migrations: str, upgrade: str, stranger: str) -> None:
+    with engine(url).connect() as connection:
         found = _revision(connection)
         if found is None:
             return
@@ -151,12 +161,12 @@ def _check(url: str, library: str, migrations: str, upgrade: str, stranger: str)
         if found in script.get_heads():
             return
         if found in {revision.revision for revision in script.walk_revisions()}:
-            remedy = f"written by an older {library}; back it up, then run `{upgrade}`"
+            remedy = f"written by an older {NAMES[library]}; back it up, then run `{upgrade}`"
         elif inspect(connection).has_table(stranger):
-            raise StudyError(f"{mask_secrets(url)}: holds another library's tables; give {library} a database of its own")
+            raise StudyError(f"{shown}: holds another library's tables; give {NAMES[library]} a database of its own")
         else:
-            remedy = f"written by a newer {library} than the one here; `pip install -U {library}`"
-    raise OldStoreError(f"{mask_secrets(url)}: {remedy} (schema {found})")
+            remedy = f"written by a newer {NAMES[library]} than {version(library)}; `pip install -U {library}`"
+    raise OldStoreError(f"{shown}: {remedy} (schema {found})")
 
 
 def _revision(connection: Connection) -> str | None:

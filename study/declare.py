@@ -18,6 +18,7 @@ from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from sermtl.splits import make_split
 from study.confirm import confirm_arms
+from study.database import place, without_password
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, header_path, read_header, write_header
 from study.space import Space
 
@@ -54,7 +55,7 @@ def versions() -> dict[str, str]:
     return {"code": code_version(), "python": platform.python_version(), **found}
 
 
-def make_header(name: str, space: Space, corpus: Corpus, device: str, command: str) -> StudyHeader:
+def make_header(name: str, space: Space, corpus: Corpus, device: str, command: str, storage: str | None = None) -> StudyHeader:
     """Everything that is fixed before the first trial. Raises SplitError where a draw of the split cannot be made."""
     arm = space.arms[0]
     corner = {knob.name: _any_value(knob.distribution) for knob in arm.knobs}
@@ -83,6 +84,7 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
         device=device,
         command=mask_secrets(command),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        storage=without_password(storage) if storage else "",
     )
 
 
@@ -125,7 +127,17 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
             )
         standing = replace(standing, budget={**standing.budget, "trials": header.budget["trials"]})
         write_header(folder, standing)
+    if standing.storage is None:
+        standing = replace(standing, storage=header.storage)
+        write_header(folder, standing)
     return standing
+
+
+def note_storage(folder: Path, storage: str) -> None:
+    """Note that the study's Optuna database has moved; its trials are there already."""
+    header = read_header(folder)
+    if header.storage is not None and place(header.storage) != place(storage):
+        write_header(folder, replace(header, storage=without_password(storage)))
 
 
 def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any, Any]]:
@@ -138,6 +150,7 @@ def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any
         ("the corpus of checksum", standing.corpus.checksum[:12], header.corpus.checksum[:12]),
         ("the splits", [split.id for split in standing.splits], [split.id for split in header.splits]),
         *((f"the space's {key}", was.get(key), now.get(key)) for key in keys),
+        *([] if standing.storage is None else [("Optuna's database", place(standing.storage), place(header.storage or ""))]),
     ]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage
+from study.declare import note_storage
 from study.doctor_files import Checkpoints, Predictions
 from study.doctor_mlflow import Mlflow
 from study.doctor_optuna import Optuna
@@ -41,14 +42,14 @@ def examine(case: Case, fix: bool) -> tuple[list[Finding], list[str]]:
 
 
 def tracking_uri(folder: Path, given: str | None) -> str:
-    """Where the study is tracked. Raises StudyError when it is tracked elsewhere than here and no URI was given."""
+    """Where the study is tracked. Raises StudyError when that takes a password and no URI was given."""
     here = default_uri(folder)
     if given is not None or not ledger_path(folder).exists():
         return given or here
     store = ledger_path(folder).read_text(encoding="utf-8").partition("\n")[0].rpartition(" experiment ")[0]
-    if store.startswith(("http://", "https://", "postgresql", "mysql")):
+    if "***" in store:
         raise StudyError(f"{folder}: is tracked at {store}; give the same --tracking-uri")
-    return here
+    return store if "://" in store else here
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,13 +57,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("name", metavar="NAME", help="a study's name or folder")
     parser.add_argument("--fix", action="store_true", help="repair what disagrees")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
-    parser.add_argument("--tracking-uri", help="the MLflow server that the study was run with; default: SQLite in its folder")
-    parser.add_argument("--storage", help="the Optuna database URL that the study was run with; default: SQLite in its folder")
+    parser.add_argument("--tracking-uri", help="the MLflow server that the study was run with; default: where it was tracked last")
+    parser.add_argument("--storage", help="the study's Optuna database; default: where it was run; with --fix where it moved to")
     args = parser.parse_args(argv)
     folder = find_study(args.name, args.runs)
-    case = Case(folder, read_header(folder), tracking_uri(folder, args.tracking_uri), args.storage)
+    header = read_header(folder)
+    case = Case(folder, header, tracking_uri(folder, args.tracking_uri), args.storage or header.storage or None)
     with lock_study(folder):
         left, done = examine(case, args.fix)
+        if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):
+            note_storage(folder, args.storage)
     for line in done:
         print(f"done         {mask_secrets(line)}")
     for finding in left:

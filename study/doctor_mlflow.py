@@ -8,6 +8,7 @@ from typing import Any
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, set_aside
+from study.database import OldStoreError
 from study.doctor_records import restore_records
 from study.mlflow_connection import one_line, sqlite_path, unreachable
 from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, is_parent
@@ -30,6 +31,8 @@ class Mlflow:
         try:
             store = MlflowRuns(self._case.folder, self._case.header, self._case.tracking_uri, create=False)
             return [Finding("mlflow", f"{folder}: {what}") for folder, what, _ in _Examination(self._case, store).troubles()]
+        except OldStoreError:
+            raise  # its upgrade is not ours to make
         except StudyError as error:
             return [Finding("mlflow", str(error))]
         except Exception as error:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sermtl.errors import StudyError
 from study.case import Case, Finding, set_aside
+from study.database import OldStoreError
 from study.doctor_records import restore_records
 from study.record import Identity, TrialRecord
 from study.store import FINISHED, Database, TrialBook, backup_path, database_path, open_storage
@@ -45,6 +46,8 @@ class Optuna:
         try:
             with self._storage() as storage:
                 return [Finding("optuna", f"{t.folder}: {t.what}") for t in self._troubles(storage)]
+        except OldStoreError:
+            raise  # its upgrade is not ours to make
         except StudyError as error:
             return [Finding("optuna", str(error))]
 

@@ -54,6 +54,8 @@ class StudyHeader:
     versions   package -> version; 'code' is the git commit or the package's version
     device     what trials run on, e.g. 'cpu (1 thread a trial)' or 'cuda: NVIDIA H200'
     command    the command line that started the study
+    storage    the URL of Optuna's database without its password, '' for SQLite in the study's folder, None where it is
+               not noted (by an older version)
     """
 
     name: str
@@ -69,6 +71,7 @@ class StudyHeader:
     device: str
     command: str
     created: str
+    storage: str | None = None
 
 
 def header_path(study_folder: Path) -> Path:

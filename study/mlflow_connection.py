@@ -8,10 +8,14 @@ import warnings
 from contextlib import closing
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
+from study.database import check_mlflow, first_line, refusal, refused
 
 AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}  # may pass by itself
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # what MLflow keeps its runs in without a server of its own
 SETTINGS = {
     "DISABLE_TELEMETRY": "true",
     "ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -70,41 +74,28 @@ def sqlite_path(uri: str) -> Path | None:
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
-def prepare_sqlite(path: Path) -> None:
-    """Put the database into write-ahead mode, so that the UI reads while a study writes; refuse one of another MLflow.
+def prepare(uri: str) -> None:
+    """Look at MLflow's store before MLflow does: it would hide why it cannot be used, or wait for minutes.
 
-    Raises StudyError with the command that upgrades it.
+    A SQLite file is put into write-ahead mode, so that the UI reads while a study writes; a folder is made for it.
+    Raises StudyError with the remedy for a database that is damaged, another MLflow's, or will not have us;
+    OSError or sqlite3.OperationalError for one that is away or busy and may come back.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = sqlite_path(uri)
     try:
-        with closing(sqlite3.connect(path, timeout=20)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            found = (
-                connection.execute("SELECT version_num FROM alembic_version").fetchone() if "alembic_version" in tables else None
-            )
-    except sqlite3.OperationalError:
-        raise  # locked, or the disk is full: worth another attempt
-    except sqlite3.DatabaseError as error:
-        raise StudyError(
-            f"{path}: not a usable MLflow database ({error}); `python -m study.doctor NAME --fix` rebuilds it"
-        ) from None
-    if found is not None:
-        check_schema(str(found[0]), f"sqlite:///{path}")
-
-
-def check_schema(found: str, uri: str) -> None:
-    """Raise StudyError when a database's schema is another MLflow's, with what to do about it."""
-    import mlflow
-    from alembic.script import ScriptDirectory
-
-    folder = Path(mlflow.__file__).parent / "store" / "db_migrations"
-    script = ScriptDirectory(str(folder))
-    if found in script.get_heads():
-        return
-    known = {revision.revision for revision in script.walk_revisions()}
-    if found in known:
-        remedy = f"written by an older MLflow; copy it, then run `mlflow db upgrade {mask_secrets(uri)}`"
-    else:
-        remedy = f"written by a newer MLflow than {mlflow.__version__}; upgrade with `pip install -U mlflow`"
-    raise StudyError(f"{mask_secrets(uri)}: {remedy} (schema {found})")
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, timeout=20)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+        if uri.partition("://")[0].partition("+")[0] in DATABASES:
+            check_mlflow(uri)
+    except (sqlite3.DatabaseError, SQLAlchemyError) as error:
+        cause = getattr(error, "orig", error)
+        if isinstance(cause, sqlite3.OperationalError):
+            raise cause from None  # locked, or the disk is full: worth another attempt
+        if path is not None:
+            repair = "`python -m study.doctor NAME --fix` rebuilds it"
+            raise StudyError(f"{path}: not a usable MLflow database ({first_line(error)}); {repair}") from None
+        if refused(error):
+            raise StudyError(refusal(uri, error)) from None
+        raise ConnectionError(first_line(error)) from None

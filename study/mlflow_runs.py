@@ -14,7 +14,7 @@ from typing import Any
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
-from study.mlflow_connection import prepare_sqlite, quiet_mlflow, sqlite_path, unreachable
+from study.mlflow_connection import one_line, prepare, quiet_mlflow, sqlite_path, unreachable
 from study.record import Identity, TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
@@ -38,17 +38,22 @@ class MlflowRuns:
         """
         quiet_mlflow()
         path = sqlite_path(uri)
-        if path is not None:
-            if not create and not path.exists():
-                raise StudyError(f"{path}: no such database")
-            prepare_sqlite(path)
+        if path is not None and not create and not path.exists():
+            raise StudyError(f"{path}: no such database")
+        prepare(uri)
         from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
 
         self.header, self.uri = header, uri
         self.client = MlflowClient(uri, registry_uri=uri)
         served = uri.startswith(("http://", "https://"))
         self._artifacts = None if served else (study_folder.resolve() / "mlartifacts").as_uri()
-        self.experiment, self.fresh = self._experiment(create)
+        try:
+            self.experiment, self.fresh = self._experiment(create)
+        except MlflowException as error:
+            if unreachable(error):
+                raise
+            raise StudyError(f"{mask_secrets(uri)}: MLflow refuses: {one_line(error)}; correct --tracking-uri") from None
         self.open: dict[str, str] = {} if self.fresh else self._unfinished()
         self._parents: dict[str, str] = {}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sermtl.errors import Parser, StudyError
+from sermtl.masking import mask_argument
 from study.space import shipped_spaces
 from study.space_file import SIZES
 
@@ -68,8 +69,8 @@ def parser() -> Parser:
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda where there is one")
     where.add_argument("--address", help="a Ray cluster's address; `auto` on a node of it")
     where.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
-    where.add_argument("--tracking-uri", help="an MLflow server; default: SQLite in the study's folder")
-    where.add_argument("--storage", help="Optuna's database URL; default: SQLite in the study's folder")
+    where.add_argument("--tracking-uri", help="an MLflow server or database; default: SQLite in the study's folder")
+    where.add_argument("--storage", help="Optuna's database, postgresql+psycopg://USER@HOST/NAME; default: SQLite in the folder")
     made.add_argument("--dry-run", action="store_true", help="print what would run and its predicted cost, and stop")
     return made
 
@@ -104,7 +105,7 @@ def read_options(argv: list[str] | None = None) -> Options:
         tracking_uri=args.tracking_uri,
         storage=args.storage,
         dry_run=args.dry_run,
-        command=shlex.join(["python", "-m", "study.run", *(sys.argv[1:] if argv is None else argv)]),
+        command=shlex.join(["python", "-m", "study.run", *map(mask_argument, sys.argv[1:] if argv is None else argv)]),
     )
 
 

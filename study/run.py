@@ -14,12 +14,13 @@ from study.confirm import confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
-from study.header import StudyHeader
+from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
 from study.options import Options, read_options
 from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.space import Space, check_tasks, read_space
+from study.store import check_server
 from study.track import Tracker
 from study.view import View
 
@@ -39,13 +40,16 @@ def main(argv: list[str] | None = None) -> int:
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
     resources = find_resources(options)
-    header = make_header(name, space, corpus, describe_device(resources), options.command)
+    header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
     cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)
     if options.dry_run:
         print("\n".join([*lines, "dry run: nothing was run"]))
         return 0
     with lock_study(folder):
+        if options.storage is not None:  # before the study is noted as being there
+            begun = read_header(folder).created if header_path(folder).exists() else header.created
+            check_server(options.storage, name, begun)
         return run_study(options, settle(folder, header), folder, space, corpus, resources, lines)
 
 

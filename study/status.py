@@ -3,10 +3,8 @@
 import json
 import os
 import socket
-import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ from study.header import StudyHeader, header_path, read_header
 from study.ledger import record_folders
 from study.progress import Progress
 from study.record import TrialRecord, read_records
+from study.underway import outdated, running_trials
 from study.view import STYLES, score
 from study.wording import duration
 
@@ -111,39 +110,10 @@ def _lives(pid: int, locked_at: float) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class RunningTrial:
-    folder: str
-    epoch: int
-    value: float | None
-
-
-def running_trials(folder: Path) -> list[RunningTrial]:
-    """Trials that Optuna's database has as running, with the last value reported; [] where it is not a readable file."""
-    path = folder / "optuna.db"
-    query = (
-        "SELECT a.value_json, v.step, v.intermediate_value FROM trials t JOIN trial_user_attributes a ON a.trial_id = t.trial_id "
-        "LEFT JOIN trial_intermediate_values v ON v.trial_id = t.trial_id AND v.step = "
-        "(SELECT MAX(step) FROM trial_intermediate_values WHERE trial_id = t.trial_id) "
-        "WHERE t.state = 'RUNNING' AND a.key = 'identity' ORDER BY t.trial_id"
-    )
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
-            return [RunningTrial(_label(text), step or 0, value) for text, step, value in database.execute(query)]
-    except (sqlite3.Error, ValueError, TypeError):
-        return []
-
-
-def _label(text: str) -> str:
-    from study.record import Identity
-
-    return Identity(**json.loads(text)).folder
-
-
 # ---- what is printed ---------------------------------------------------------------------------------------------------
 
 
-def show_study(standing: Standing, console: Console) -> None:
+def show_study(standing: Standing, console: Console, storage: str | None = None) -> None:
     """Everything about one study."""
     folder = standing.folder
     records = read_records(folder)
@@ -155,10 +125,18 @@ def show_study(standing: Standing, console: Console) -> None:
             console.print()
             console.print(_phase_table(progress))
     if standing.holder:
-        for trial in running_trials(folder):
-            console.print(Text(f"running    {trial.folder}: epoch {trial.epoch}, value {score(trial.value)}"), soft_wrap=True)
+        for line in _running(standing, storage):
+            console.print(Text(f"running    {line}"), soft_wrap=True)
     for failed in [record for record in records if record.state == "FAILED"][-3:]:
         console.print(Text(f"failed     {failed.identity.folder}: {failed.reason}", style=STYLES["FAILED"]), soft_wrap=True)
+
+
+def _running(standing: Standing, storage: str | None) -> list[str]:
+    try:
+        trials = running_trials(standing.folder, standing.header.name, storage)
+    except StudyError as error:
+        return [f"not known: {error}"]
+    return [f"{trial.folder}: epoch {trial.epoch}, value {score(trial.value)}" for trial in trials]
 
 
 def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
@@ -233,13 +211,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(prog="python -m study.status", description="Where a study stands; without NAME, all studies.")
     parser.add_argument("name", nargs="?", metavar="NAME", help="a study's name or folder")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
+    parser.add_argument("--storage", help="the study's Optuna database with its password, where PGPASSWORD does not hold it")
     args = parser.parse_args(argv)
     width = None if sys.stdout.isatty() else max(160, int(os.environ.get("COLUMNS", 0)))
     console = Console(highlight=False, width=width)
     if args.name is None:
         show_all(args.runs, console)
     else:
-        show_study(read_standing(find_study(args.name, args.runs)), console)
+        standing = read_standing(find_study(args.name, args.runs))
+        storage = args.storage or standing.header.storage or None
+        show_study(standing, console, storage)
+        if old := outdated(standing.folder, storage):
+            raise StudyError("; ".join(old))
     return 0
 
 

@@ -55,7 +55,7 @@ def backup_path(folder: Path) -> Path:
 class Database(RDBStorage):
     """Optuna's database, shared or not.
 
-    owner     when the study that uses it was begun: tells it from others of its name on the same server; '' for anyone
+    owner     when the study that uses it was begun: tells it from others of its name on the same server; '' for a file of its own
     patiently  calls that wait for a server which is away for a while
     """
 
@@ -74,7 +74,7 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = database_path(folder)
     where = url or f"sqlite:///{path.resolve()}"
-    owner = read_header(folder).created if header_path(folder).exists() else ""
+    owner = read_header(folder).created if url is not None and header_path(folder).exists() else ""
     patiently = Patience(where, PATIENCE_S if wait else 0.0)
     try:
         if url is None:

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from sermtl.errors import StudyError, run_command
 from study.lock import lock_study
-from study.status import find_study, lock_holder, main, read_standing, running_trials, show_study, wanted_runs
+from study.status import find_study, lock_holder, main, read_standing, show_study, wanted_runs
 from study.store import database_path, open_storage
+from study.underway import running_trials
 from tests.tracked import identity, keep, make_header, make_record, new_study
 
 
@@ -74,13 +75,13 @@ def test_a_running_study_names_its_process_and_trials(folder: Path) -> None:
     assert "running    emotion.control/search-0/00001: epoch 2, value 0.4200" in text
     assert "python -m study.run" not in text
     study.tell(trial, 0.5)
-    assert running_trials(folder) == []
+    assert running_trials(folder, "demo") == []
     storage.engine.dispose()
 
 
 def test_a_damaged_database_does_not_stop_the_telling(folder: Path) -> None:
     database_path(folder).write_bytes(b"not a database" * 100)
-    assert running_trials(folder) == []
+    assert running_trials(folder, "demo") == []
     assert "5 of 10 runs done" in said(folder)
 
 
