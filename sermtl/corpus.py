@@ -112,8 +112,8 @@ class Corpus:
         audio = batch.column("samples")
         self.clips: tuple[str, ...] = tuple(batch.column("clip").to_pylist())
         self.columns: tuple[str, ...] = tuple(name for name in batch.schema.names if name not in RESERVED_COLUMNS)
-        self.samples: NDArray[np.int16] = audio.values.to_numpy(zero_copy_only=True)
-        self.offsets: Indices = audio.offsets.to_numpy(zero_copy_only=True)
+        self.samples: NDArray[np.int16] = _view(audio.values, np.int16)
+        self.offsets: Indices = _view(audio.offsets, np.int64)
         self.duration_s: NDArray[np.float64] = np.diff(self.offsets) / SAMPLE_RATE_HZ
         self._columns = {name: _text_column(batch.column(name)) for name in self.columns}
 
@@ -244,13 +244,14 @@ def _check_clip(clip: Clip, seen: set[str]) -> None:
 def _write_batch(
     path: Path, spool: Path, names: list[str], lengths: list[int], labels: list[dict[str, str | None]], about: dict[str, Any]
 ) -> None:
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = pa.Array.from_buffers(pa.int64(), len(ends), [None, pa.py_buffer(ends)])
     with pa.memory_map(str(spool)) as samples_file:
         flat = pa.Array.from_buffers(pa.int16(), sum(lengths), [None, samples_file.read_buffer()])
         present = {key for row in labels for key in row}
         keys = [key for key in STANDARD_LABELS if key in present] + sorted(present - set(STANDARD_LABELS))
-        columns = [pa.array(names, pa.string()), pa.LargeListArray.from_arrays(offsets, flat)]
-        columns += [pa.array([row.get(key) for row in labels], pa.string()) for key in keys]
+        columns = [_text_array(names), pa.LargeListArray.from_arrays(offsets, flat)]
+        columns += [_text_array(row.get(key) for row in labels) for key in keys]
         schema = pa.schema(
             [("clip", pa.string()), ("samples", pa.large_list(pa.int16())), *((key, pa.string()) for key in keys)],
             metadata={METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)},
@@ -276,9 +277,24 @@ def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
         raise CorpusError(f"{path}: written in format {about['format']}, but this version reads up to {FORMAT}; update sermtl")
     batch = reader.get_batch(0)
     batch.validate(full=True)
-    if batch.schema.field("samples").type != pa.large_list(pa.int16()) or not len(batch):
-        raise ValueError("no samples in it")
+    if (
+        batch.schema.field("samples").type != pa.large_list(pa.int16())
+        or batch.column("samples").values.null_count
+        or not len(batch)
+    ):
+        raise ValueError("no samples in it, or not all")
     return batch, about
+
+
+def _view(array: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
+    """An Arrow array's own memory, read-only. (`to_numpy` would import pandas, which takes longer than all the rest.)"""
+    return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
+
+
+def _text_array(values: Iterable[str | None]) -> pa.Array:
+    builder = pa.lib.StringBuilder()  # so would `pa.array`
+    builder.append_values(values)
+    return builder.finish()
 
 
 def _text_column(column: pa.Array) -> NDArray[np.object_]:

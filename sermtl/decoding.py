@@ -38,7 +38,7 @@ def decode(path: Path) -> Sound:
         return Sound(None, b"", (error.kind, error.detail))
     if not len(samples):
         return Sound(None, b"", ("unreadable", "holds no samples"))
-    return Sound(samples, hashlib.blake2b(samples.data, digest_size=16).digest(), examine(samples))
+    return Sound(samples, hashlib.sha256(samples.data).digest(), examine(samples))
 
 
 def decode_all(paths: Sequence[Path], jobs: int | None = None, decode: Callable[[Path], Sound] = decode) -> Iterator[Sound]:

@@ -74,12 +74,12 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
     return None
 
 
-def find_repeats(names: Sequence[str], digests: Sequence[bytes], labels: Sequence[Labels]) -> list[tuple[str, str, str]]:
+def find_repeats(names: Sequence[str], digests: Sequence[str], labels: Sequence[Labels]) -> list[tuple[str, str, str]]:
     """Clips with the same audio, as (clip, kind, detail).
 
     Different labels: every clip of the group is 'conflicting labels'. Same labels (takes apart): all but the first are 'repeated'.
     """
-    groups: dict[bytes, list[int]] = defaultdict(list)
+    groups: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
         groups[digest].append(index)
     found = []

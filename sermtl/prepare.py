@@ -1,18 +1,14 @@
 """`python -m sermtl prepare SOURCE DIR -o corpus.arrow`: find the recordings, decode them, drop the defective, write the corpus."""
 
 import argparse
-import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,6 +22,7 @@ from sermtl.corpus import Clip, Corpus, write_corpus
 from sermtl.decoding import decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
 from sermtl.errors import CorpusError, Parser
+from sermtl.spool import Entry, Spool, spooled
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
 Item = TypeVar("Item")
@@ -34,12 +31,10 @@ SHOWN_PER_KIND = 10  # defects named on the screen; the corpus file holds them a
 
 @dataclass(frozen=True)
 class Taken:
-    """A recording whose samples lie in the spool, `start` to `start + length`."""
+    """A recording that is to stay, its decoded samples, and what is wrong with it all the same."""
 
     recording: Recording
-    start: int
-    length: int
-    digest: bytes
+    entry: Entry
     flaw: tuple[str, str] | None
 
 
@@ -51,63 +46,63 @@ def prepare(
     keep_all keeps every clip that can be kept in spite of its defect; jobs: worker processes, all cores by default.
     Raises CorpusError when no clip is left or the file cannot be written.
     """
-    spool = output.with_name(f".{output.name}.{os.getpid()}.decoded")  # which clips go is known only after the last one
+    paths = [recording.path for recording in listing.recordings]
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        taken, defects = _decode(listing, spool, keep_all, jobs, quiet)
-        taken, repeats = _drop_repeats(taken, keep_all)
-        if not taken:
-            raise _nothing_left(listing, defects + repeats)
-        labels = [(item.recording.name, item.recording.labels) for item in taken]
-        defects += repeats + missing_labels(labels, listing.demographics)
-        write_corpus(
-            output,
-            _clips(taken, spool),
-            name=listing.corpus,
-            source={**source, "files": len(listing.recordings) + len(listing.flaws), "notes": listing.notes},
-            defects=[defect.as_dict() for defect in defects],
-            votes=_votes(listing, [item.recording.name for item in taken]),
-        )
+        with spooled(output, paths) as spool:  # which clips go is known only after the last one
+            _write(listing, output, spool, source=source, keep_all=keep_all, jobs=jobs, quiet=quiet)
     except OSError as error:
         raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place with -o") from None
-    finally:
-        with suppress(OSError):  # not even its folder may be there
-            spool.unlink(missing_ok=True)
     return Corpus.open(output)
 
 
-def _decode(listing: Listing, spool: Path, keep_all: bool, jobs: int | None, quiet: bool) -> tuple[list[Taken], list[Defect]]:
-    """Decode into the spool what is to stay as far as one clip alone can tell, and name every defect so far."""
+def _write(
+    listing: Listing, output: Path, spool: Spool, *, source: dict[str, Any], keep_all: bool, jobs: int | None, quiet: bool
+) -> None:
+    taken, defects = _decode(listing, spool, keep_all, jobs, quiet)
+    taken, repeats = _drop_repeats(taken, keep_all)
+    if not taken:
+        raise _nothing_left(listing, defects + repeats)
+    labels = [(item.recording.name, item.recording.labels) for item in taken]
+    defects += repeats + missing_labels(labels, listing.demographics)
+    write_corpus(
+        output,
+        _clips(taken, spool),
+        name=listing.corpus,
+        source={**source, "files": len(listing.recordings) + len(listing.flaws), "notes": listing.notes},
+        defects=[defect.as_dict() for defect in defects],
+        votes=_votes(listing, [item.recording.name for item in taken]),
+    )
+
+
+def _decode(listing: Listing, spool: Spool, keep_all: bool, jobs: int | None, quiet: bool) -> tuple[list[Taken], list[Defect]]:
+    """Decode every recording that the spool has not yet, take what is to stay as far as one clip alone can tell, name defects."""
     defects = [judged(file, kind, detail, keep_all) for file, kind, detail in listing.flaws]
     taken: list[Taken] = []
-    recordings, start = listing.recordings, 0
-    with open(spool, "wb") as file:
-        sounds = decode_all([recording.path for recording in recordings], jobs)
-        for recording, sound in zip(recordings, _with_progress(sounds, len(recordings), quiet), strict=True):
-            flaw = sound.flaw if sound.samples is None else recording.flaw or sound.flaw
-            if flaw:
-                defects.append(judged(recording.name, *flaw, keep_all))
-            if sound.samples is None or (flaw and defects[-1].action == "dropped"):
-                continue
-            taken.append(Taken(recording, start, len(sound.samples), sound.digest, flaw))
-            file.write(sound.samples.data)
-            start += len(sound.samples)
+    recordings, before = listing.recordings, len(spool.entries)
+    if before and not quiet:
+        print(f"going on from an interrupted run: {before} of {len(recordings)} files are decoded", file=sys.stderr)
+    entries = spool.decode(decode_all([recording.path for recording in recordings[before:]], jobs))
+    for recording, entry in zip(recordings, _with_progress(entries, len(recordings), quiet), strict=True):
+        flaw = entry.flaw if entry.length is None else recording.flaw or entry.flaw
+        if flaw:
+            defects.append(judged(recording.name, *flaw, keep_all))
+        if entry.length is not None and not (flaw and defects[-1].action == "dropped"):
+            taken.append(Taken(recording, entry, flaw))
     return taken, defects
 
 
 def _drop_repeats(taken: list[Taken], keep_all: bool) -> tuple[list[Taken], list[Defect]]:
     sound = [item for item in taken if item.flaw is None]
     names = [item.recording.name for item in sound]
-    found = find_repeats(names, [item.digest for item in sound], [item.recording.labels for item in sound])
+    found = find_repeats(names, [item.entry.digest for item in sound], [item.recording.labels for item in sound])
     defects = [judged(*flaw, keep_all) for flaw in found]
     dropped = {defect.clip for defect in defects if defect.action == "dropped"}
     return [item for item in taken if item.recording.name not in dropped], defects
 
 
-def _clips(taken: list[Taken], spool: Path) -> Iterator[Clip]:
-    samples: NDArray[np.int16] = np.memmap(spool, dtype=np.int16, mode="r")
+def _clips(taken: list[Taken], spool: Spool) -> Iterator[Clip]:
     for item in taken:
-        yield Clip(item.recording.name, samples[item.start : item.start + item.length], item.recording.labels)
+        yield Clip(item.recording.name, spool.samples(item.entry), item.recording.labels)
 
 
 def _votes(listing: Listing, names: list[str]) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ FLOW = [
         "pairs",
         "verification",
     ),
-    *("evaluate", "baselines", "train", "predict", "prepare", "inspect"),
+    *("evaluate", "baselines", "train", "predict", "spool", "prepare", "inspect"),
 ]
 ABOVE = {"study", "ray", "optuna", "mlflow"}
 

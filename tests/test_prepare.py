@@ -1,5 +1,6 @@
 """prepare: audio of any kind to one corpus file; every kind of defect is found, named, and dropped or kept."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -52,12 +53,20 @@ def test_resampling_keeps_the_tone(tmp_path: Path, rate_hz: int) -> None:
 
 
 def test_resampling_is_scipys_own() -> None:
-    for rate_hz in (8_000, 44_100):
-        sound = np.random.default_rng(0).normal(size=5000).astype(np.float32)
+    for rate_hz, length in itertools.product((8_000, 32_000, 44_100, 48_000, 96_000), (1, 7, 5000)):
+        sound = np.random.default_rng(0).normal(size=length).astype(np.float32)
         divisor = np.gcd(rate_hz, RATE_HZ)
         np.testing.assert_allclose(
             resample(sound, rate_hz), resample_poly(sound, RATE_HZ // divisor, rate_hz // divisor), atol=1e-5
         )
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_16_bit_channels_are_mixed_as_libsndfile_reads_them(tmp_path: Path, channels: int) -> None:
+    sound = np.random.default_rng(0).integers(-32768, 32768, (4000, channels)).astype(np.int16)
+    path = save(tmp_path / "a.wav", sound, 48_000)
+    theirs = resample_poly(soundfile.read(path, always_2d=True)[0].mean(axis=1), 1, 3)
+    assert np.abs(read_audio(path) - theirs * 32768).max() < 0.51
 
 
 def test_channels_are_averaged_and_loud_samples_clipped(tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""An interrupted prepare goes on from what it had decoded, trusts only what still holds, and its memory does not grow."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from sermtl import prepare as command
+from sermtl.corpus import Corpus
+from sermtl.decoding import Sound, decode
+from sermtl.errors import CorpusError
+from sermtl.spool import FILES_PER_FLUSH, Spool
+
+CLIPS = 3 * FILES_PER_FLUSH
+
+SLOW_PREPARE = """
+import sys, time
+from sermtl import prepare
+from sermtl.decoding import decode
+prepare.decode_all = lambda paths, jobs: (time.sleep(0.005) or decode(path) for path in paths)
+prepare.main(sys.argv[1:])
+"""
+
+MEASURED_PREPARE = """
+import sys, threading, time
+from pathlib import Path
+from sermtl import prepare
+def kilobytes():
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon")).split()[1])
+largest = 0
+def watch():
+    global largest
+    while True:
+        largest = max(largest, kilobytes())
+        time.sleep(0.002)
+threading.Thread(target=watch, daemon=True).start()
+prepare.main(sys.argv[1:])
+print(largest)
+"""
+
+
+def manifest(folder: Path, clips: int, seconds: float = 0.2) -> Path:
+    random = np.random.default_rng(0)
+    rows = ["path,speaker,emotion"]
+    for number in range(clips):
+        soundfile.write(folder / f"{number}.wav", random.integers(-9000, 9000, round(seconds * 16_000)).astype(np.int16), 16_000)
+        rows.append(f"{number}.wav,s{number % 7},{'AB'[number % 2]}")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "source").mkdir()
+    return manifest(tmp_path / "source", CLIPS)
+
+
+def interrupt_after(clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode_all(paths: list[Path], jobs: int | None) -> Iterator[Sound]:
+        yield from map(decode, paths[:clips])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "decode_all", decode_all)
+
+
+def interrupted(source: Path, output: Path) -> Path:
+    """Interrupt a prepare after the second flush; returns the folder of what it has decoded."""
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_after(2 * FILES_PER_FLUSH + 5, patch)
+        with pytest.raises(KeyboardInterrupt):
+            command.main(["manifest", str(source), "-o", str(output)])
+    assert not output.exists()
+    return output.with_name(f".{output.name}.decoded")
+
+
+def decoded_again(source: Path, output: Path) -> int:
+    """Prepare; how many files were decoded for it."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "decode_all", lambda paths, jobs: (decode(seen.append(path) or path) for path in paths))  # type: ignore[func-returns-value]
+        command.main(["manifest", str(source), "-o", str(output), "--jobs", "1"])
+    assert len(Corpus.open(output, verify=True)) == CLIPS
+    assert not output.with_name(f".{output.name}.decoded").exists()
+    return len(seen)
+
+
+def test_a_killed_prepare_goes_on_and_gives_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    output, whole = tmp_path / "a.arrow", tmp_path / "whole.arrow"
+    killed = subprocess.Popen([sys.executable, "-c", SLOW_PREPARE, "manifest", str(source), "-o", str(output)])
+    journal = tmp_path / ".a.arrow.decoded" / "journal"
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_text().count("\n") <= FILES_PER_FLUSH:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert not output.exists()
+    assert 0 < decoded_again(source, output) <= CLIPS - FILES_PER_FLUSH
+    command.main(["manifest", str(source), "-o", str(whole)])
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_it_says_that_it_goes_on(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(source, tmp_path / "a.arrow")
+    assert decoded_again(source, tmp_path / "a.arrow") == FILES_PER_FLUSH
+    assert f"going on from an interrupted run: {2 * FILES_PER_FLUSH} of {CLIPS} files are decoded" in capsys.readouterr().err
+
+
+def test_a_file_that_changed_since_is_decoded_again_with_all_after_it(source: Path, tmp_path: Path) -> None:
+    interrupted(source, tmp_path / "a.arrow")
+    soundfile.write(source.with_name("10.wav"), np.arange(4000, dtype=np.int16), 16_000)
+    assert decoded_again(source, tmp_path / "a.arrow") == CLIPS - 10
+    assert len(Corpus.open(tmp_path / "a.arrow").waveform(10)) == 4000
+
+
+@pytest.mark.parametrize("damage", ["samples", "cut samples", "journal", "no journal", "other code"])
+def test_what_does_not_hold_is_decoded_again(source: Path, tmp_path: Path, damage: str) -> None:
+    folder = interrupted(source, tmp_path / "a.arrow")
+    samples, journal = folder / "samples", folder / "journal"
+    content, lines = samples.read_bytes(), journal.read_text().splitlines(keepends=True)
+    clip_bytes = 2 * round(0.2 * 16_000)
+    if damage == "samples":
+        samples.write_bytes(content[: 20 * clip_bytes] + bytes(100) + content[20 * clip_bytes + 100 :])
+    elif damage == "cut samples":
+        samples.write_bytes(content[: 20 * clip_bytes + 7])
+    elif damage == "journal":
+        journal.write_text("".join(lines[:21]) + lines[21][:30])
+    elif damage == "no journal":
+        journal.unlink()
+    else:
+        journal.write_text("".join(["{}\n", *lines[1:]]))
+    expected = CLIPS - 20 if damage in {"samples", "cut samples", "journal"} else CLIPS
+    assert decoded_again(source, tmp_path / "a.arrow") == expected
+
+
+def test_a_second_prepare_of_the_same_file_is_refused(source: Path, tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "a.arrow", [])
+    with pytest.raises(CorpusError, match="another prepare is writing it"):
+        command.main(["manifest", str(source), "-o", str(tmp_path / "a.arrow")])
+    spool.close()
+    assert decoded_again(source, tmp_path / "a.arrow") == CLIPS
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    peaks_kb = []
+    for clips in (50, 500):
+        folder = tmp_path / str(clips)
+        folder.mkdir()
+        argv = ["manifest", str(manifest(folder, clips, 4.0)), "-o", str(folder / "a.arrow"), "--jobs", "1"]
+        said = subprocess.run([sys.executable, "-c", MEASURED_PREPARE, *argv], check=True, capture_output=True, text=True).stdout
+        peaks_kb.append(int(said.split()[-1]))
+        assert (folder / "a.arrow").stat().st_size > clips * 4 * 16_000 * 2
+    assert peaks_kb[1] - peaks_kb[0] < 10_000  # 450 clips more are 57,600 kB of samples
