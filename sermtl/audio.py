@@ -19,6 +19,7 @@ RATES_HZ = (1_000, 200_000)  # the filter that resamples grows with the rate tha
 BLOCK_SAMPLES = 2**22  # decoded at once, all channels together
 FULL_SCALE = 32768  # int16
 BLOCK_OUTPUTS = 20  # samples that one block of the decimation gives: its filter then reaches just over the next block
+ONE_THREAD = 2**18  # multiplications up to which OpenBLAS starts no threads: there is a worker on every core already
 LFS_MARK = b"version https://git-lfs"
 
 
@@ -96,8 +97,11 @@ def decimate(sound: NDArray[np.float32], factor: int) -> NDArray[np.float32]:
     blocks = -(-outputs // BLOCK_OUTPUTS)
     padded = np.zeros((blocks + 1, size), np.float32)
     padded.reshape(-1)[len(taps) // 2 :][: len(sound)] = sound
-    resampled = padded[:-1] @ matrix[:size]
-    resampled += padded[1:] @ matrix[size:]
+    resampled = np.empty((blocks, BLOCK_OUTPUTS), np.float32)
+    for start in range(0, blocks, rows := ONE_THREAD // matrix.size + 1):
+        end = min(start + rows, blocks)
+        np.matmul(padded[start:end], matrix[:size], out=resampled[start:end])
+        resampled[start:end] += padded[start + 1 : end + 1] @ matrix[size:]
     return resampled.reshape(-1)[:outputs]
 
 

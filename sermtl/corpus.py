@@ -244,8 +244,8 @@ def _check_clip(clip: Clip, seen: set[str]) -> None:
 def _write_batch(
     path: Path, spool: Path, names: list[str], lengths: list[int], labels: list[dict[str, str | None]], about: dict[str, Any]
 ) -> None:
-    ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    offsets = pa.Array.from_buffers(pa.int64(), len(ends), [None, pa.py_buffer(ends)])
+    ends = pa.py_buffer(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    offsets = pa.Array.from_buffers(pa.int64(), len(lengths) + 1, [None, ends])
     with pa.memory_map(str(spool)) as samples_file:
         flat = pa.Array.from_buffers(pa.int16(), sum(lengths), [None, samples_file.read_buffer()])
         present = {key for row in labels for key in row}
@@ -277,12 +277,9 @@ def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
         raise CorpusError(f"{path}: written in format {about['format']}, but this version reads up to {FORMAT}; update sermtl")
     batch = reader.get_batch(0)
     batch.validate(full=True)
-    if (
-        batch.schema.field("samples").type != pa.large_list(pa.int16())
-        or batch.column("samples").values.null_count
-        or not len(batch)
-    ):
-        raise ValueError("no samples in it, or not all")
+    kind, holes = batch.schema.field("samples").type, batch.column("samples").values.null_count
+    if kind != pa.large_list(pa.int16()) or holes or not len(batch):
+        raise ValueError("no samples in it")
     return batch, about
 
 
@@ -292,8 +289,7 @@ def _view(array: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
 
 
 def _text_array(values: Iterable[str | None]) -> pa.Array:
-    builder = pa.lib.StringBuilder()  # so would `pa.array`
-    builder.append_values(values)
+    (builder := pa.lib.StringBuilder()).append_values(values)  # so would `pa.array`
     return builder.finish()
 
 
