@@ -6,7 +6,7 @@ Each study is a real one, on a synthetic corpus of its own voices: search, confi
 searched `--searches` times with sampler seeds of their own; searches 0 and 1, 2 and 3, ... of one arm are then contrasted as if
 they were two arms, on the same confirm seeds, through the report's own entry point. What is counted are verdicts "helps" and
 "hurts", intervals that miss 0, and p below .05; once per pair of searches, and from four searches on once more with their two
-halves as arms of several searches each, where the verdict covers the search. Writes aa.json and aa.md.
+halves as arms of several searches each, where the verdict covers the search. Writes aa.json and aa.md after every study.
 """
 
 import argparse
@@ -71,7 +71,8 @@ def one_study(folder: Path, seed: int, searches: int) -> dict[str, ArmScores]:
     corpus = folder / "corpus.arrow"
     write_synthetic(corpus, SyntheticSettings(speakers=44, clips_per_speaker=12, seed=seed))
     options = ["--space", str(folder / "aa.toml"), "--size", "small", "--corpus", str(corpus), "--runs", str(folder / "runs")]
-    run_study([*options, "--name", f"aa-{seed}", "--searches", str(searches), "--device", "cpu"])
+    if code := run_study([*options, "--name", f"aa-{seed}", "--searches", str(searches), "--device", "cpu"]):
+        raise SystemExit(code)
     found = load_results(folder / "runs" / f"aa-{seed}").arms
     return {name: found[arm] for name, arm in ARMS.items()}
 
@@ -129,9 +130,28 @@ def page(found: dict[str, Any]) -> str:
         lines.append(
             f"| {name} | {row['contrasts']} | {100 * row['false_verdicts']:.0f} % | {100 * low:.0f}–{100 * high:.0f} % "
             f"| {100 * row['interval_misses_zero']:.0f} % | {100 * row['p_below_05']:.0f} % "
-            f"| {row['sd_of_differences_points']:.1f} | {verdicts} |"
+            f"| {row['sd_of_differences_points'] or 0:.1f} | {verdicts} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def judged(studies: list[dict[str, ArmScores]], searches: int) -> dict[str, Any]:
+    """What the studies so far have come to."""
+    controls = [arms["control"] for arms in studies]
+    contrasts = {f"{name}, one search each": [c for arms in studies for c in pairs(arms[name])] for name in ARMS}
+    if searches >= 4:
+        contrasts |= {f"{name}, {searches // 2} searches each": [halves(arms[name]) for arms in studies] for name in ARMS}
+    return {
+        "command": f"python -m tests.benchmarks.aa --studies {len(studies)} --searches {searches}",
+        "code": versions()["code"],
+        "studies": len(studies),
+        "searches": searches,
+        "trials": 4,
+        "seeds": 5,
+        "speakers": len(controls[0].speakers),
+        "mean_uar": float(np.mean([np.nanmean(arm.scores) for arm in controls])),
+        "contrasts": {name: count(made) for name, made in contrasts.items()},
+    }
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -141,27 +161,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=100, help="the first corpus seed")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args(argv)
+    studies: list[dict[str, ArmScores]] = []
     with TemporaryDirectory() as folder:
-        studies = [one_study(Path(folder) / str(seed), options.first + seed, options.searches) for seed in range(options.studies)]
-    controls = [arms["control"] for arms in studies]
-    contrasts = {f"{name}, one search each": [c for arms in studies for c in pairs(arms[name])] for name in ARMS}
-    if options.searches >= 4:
-        half = options.searches // 2
-        contrasts |= {f"{name}, {half} searches each": [halves(arms[name]) for arms in studies] for name in ARMS}
-    found = {
-        "command": f"python -m tests.benchmarks.aa --studies {options.studies} --searches {options.searches}",
-        "code": versions()["code"],
-        "studies": options.studies,
-        "searches": options.searches,
-        "trials": 4,
-        "seeds": 5,
-        "speakers": len(controls[0].speakers),
-        "mean_uar": float(np.mean([np.nanmean(arm.scores) for arm in controls])),
-        "contrasts": {name: count(made) for name, made in contrasts.items()},
-    }
-    write_text(options.out / "aa.json", json.dumps(found, indent=1) + "\n")
-    write_text(options.out / "aa.md", page(found))
-    print(page(found))
+        for seed in range(options.first, options.first + options.studies):
+            studies.append(one_study(Path(folder) / str(seed), seed, options.searches))
+            found = judged(studies, options.searches)
+            write_text(options.out / "aa.json", json.dumps(found, indent=1) + "\n")
+            write_text(options.out / "aa.md", page(found))
+            print(page(found), flush=True)
 
 
 if __name__ == "__main__":
