@@ -36,10 +36,25 @@ import ray  # noqa: E402  # after its environment
 from ray import PlacementGroupID, tune  # noqa: E402
 from ray.util import placement_group_table, remove_placement_group  # noqa: E402
 from ray.util.placement_group import PlacementGroup  # noqa: E402
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from sermtl.errors import StudyError  # noqa: E402
 
-__all__ = ["Resources", "connect", "disconnect", "free_slots", "ray", "scratch", "tune"]
+__all__ = [
+    "NodeAffinitySchedulingStrategy",
+    "Resources",
+    "connect",
+    "disconnect",
+    "free_slots",
+    "nodes_with_room",
+    "on_a_node",
+    "ray",
+    "room",
+    "scratch",
+    "tune",
+]
+
+NODE_S = 120.0  # how long a node with room may take over what is asked of it before a study
 
 _folders: list[str] = []  # Ray's temporary folder, when this process started it
 
@@ -75,15 +90,13 @@ def connect(resources: Resources) -> int | None:
     """
     if not ray.is_initialized():
         _start(resources)
-    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    fits = int(has.get("CPU", 0) // resources.cpus_per_trial)
-    if resources.gpus_per_trial:
-        fits = min(fits, int(has.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
+    fits = room(resources)
     if resources.address is not None:
         # Trials that wait for room make an autoscaling cluster grow; each is drawn a little early.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(4, min(fits, 16)))
         return resources.slots
     if fits < 1:
+        has = ray.cluster_resources()  # type: ignore[no-untyped-call]
         raise StudyError(
             f"a trial takes {resources.cpus_per_trial} CPU(s) and {resources.gpus_per_trial} GPU(s), but there are "
             f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}; lower --cpus-per-trial or --gpus-per-trial"
@@ -91,6 +104,39 @@ def connect(resources: Resources) -> int | None:
     slots = min(fits, resources.slots or fits)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)  # all slots' workers start at once, not one after the other
     return slots
+
+
+def room(resources: Resources) -> int:
+    """How many trials run at once on what is up now, were it idle."""
+    has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    fits = int(has.get("CPU", 0) // resources.cpus_per_trial)
+    if resources.gpus_per_trial:
+        fits = min(fits, int(has.get("GPU", 0) / resources.gpus_per_trial + 1e-9))
+    return fits
+
+
+def nodes_with_room(resources: Resources) -> list[dict[str, Any]]:
+    """The nodes that are up and on which, when idle, a trial has room: Ray's own rows."""
+
+    def has_room(has: dict[str, float]) -> bool:
+        return has.get("CPU", 0) >= resources.cpus_per_trial and has.get("GPU", 0) >= resources.gpus_per_trial
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"] and has_room(node["Resources"])]
+
+
+def on_a_node(function: Callable[..., Any], resources: Resources, *given: Any) -> Any:
+    """What the function returns on a node, with a trial's resources; None when no node has room within two minutes."""
+    connect(resources)
+    if not nodes_with_room(resources):
+        return None
+    ask = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=1)(function)
+    told = ask.remote(*given)
+    try:
+        return ray.get(told, timeout=NODE_S)
+    except ray.exceptions.GetTimeoutError:  # other work has the room
+        ray.cancel(told, force=True)
+        return None
 
 
 def _start(resources: Resources) -> None:

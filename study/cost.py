@@ -9,8 +9,9 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.splits import Split, make_split
 from sermtl.train import EpochResult, epochs
-from study.cluster import Resources
+from study.cluster import Resources, on_a_node, room
 from study.confirm import confirm_runs
+from study.shared_store import open_corpus
 from study.space import Arm, Space
 from study.wording import duration
 
@@ -26,6 +27,7 @@ class Cost:
     device_s      device-seconds of all trials and confirm runs; wall_s: with `slots` of them at once
     confirm_runs  confirm runs of all arms, searches and splits
     model         the network in words
+    probed_on     where it was measured, in words, when that is not where trials will run; else ''
     """
 
     device_s: float
@@ -33,27 +35,28 @@ class Cost:
     slots: int
     confirm_runs: int
     model: str
+    probed_on: str = ""
 
     @property
     def words(self) -> str:
-        return f"{duration(self.wall_s)} ({self.device_s / 3600:.2g} device-hours)"
+        return f"{duration(self.wall_s)} ({self.device_s / 3600:.2g} device-hours){self.probed_on}"
 
 
 def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
-    """Time a few batches of the space's middle configuration on this machine, and multiply by the budget."""
+    """Time a few batches of the space's middle configuration where its trials will run, and multiply by the budget."""
     arm = space.arms[0]
     config = arm.config(_middle(arm), **space.search_split(0))
     split = make_split(corpus, config)
-    train_s, evaluate_s, model = _probe(config, corpus, split, resources)
+    train_s, evaluate_s, model, probed_on = _measure(config, corpus, split, resources)
     train, dev = len(corpus.part(split, "train")), len(corpus.part(split, "dev"))
     epoch_s = train * train_s + dev * evaluate_s
     searched = len(space.arms) * space.budget.searches * space.budget.trials if space.searched else 0
     confirmed = confirm_runs(space)
     search_s = searched * (expected_epochs(space, config.epochs) * epoch_s + TRIAL_S)
     confirm_s = confirmed * (config.epochs * epoch_s + TRIAL_S + (len(corpus) - train - dev) * evaluate_s)
-    slots = resources.slots or _slots_here(resources)
+    slots = resources.slots or (_slots_here(resources) if resources.address is None else max(1, room(resources)))
     device_s = search_s + confirm_s
-    return Cost(device_s, START_S + device_s / slots, slots, confirmed, model)
+    return Cost(device_s, START_S + device_s / slots, slots, confirmed, model, probed_on)
 
 
 def expected_epochs(space: Space, total: float) -> float:
@@ -78,6 +81,22 @@ def _middle(arm: Arm) -> dict[str, object]:
         else:
             middle[knob.name] = distribution.to_external_repr(0)
     return middle
+
+
+def _measure(config: RunConfig, corpus: Corpus, split: Split, resources: Resources) -> tuple[float, float, str, str]:
+    """`_probe` on a node with room for a trial, or here, and in words where that was when it was not where trials run."""
+    if resources.address is None:
+        return *_probe(config, corpus, split, resources), ""
+    told = on_a_node(_probe_there, resources, config, str(corpus.path), corpus.checksum, resources)
+    if told is not None:
+        return *told, ""
+    here = replace(resources, device="cpu")
+    return *_probe(config, corpus, split, here), " as this machine's CPU goes: no node has room for a trial yet"
+
+
+def _probe_there(config: RunConfig, corpus: str, checksum: str, resources: Resources) -> tuple[float, float, str]:
+    there = open_corpus(corpus, checksum)
+    return _probe(config, there, make_split(there, config), resources)
 
 
 def _probe(config: RunConfig, corpus: Corpus, split: Split, resources: Resources) -> tuple[float, float, str]:

@@ -21,6 +21,7 @@ from study.loop import Interrupted, Leave, Loop
 from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, least_far_along
+from study.shared_store import code_digest
 from study.slots import SlotQueue
 from study.space import Space
 from study.store import Database, open_storage
@@ -67,6 +68,7 @@ class Plan:
             session=session_of(self.folder),
             checkpoint_s=self.checkpoint_s,
             epochs=self.epochs,
+            code=code_digest() if resources.address is not None else "",
         )
 
     def split_id(self, config: RunConfig) -> str:

@@ -16,6 +16,7 @@ class Workplace:
     session       the driver's session: a worker whose driver has been replaced touches nothing any more
     checkpoint_s  a checkpoint is due after an epoch or this long, whichever is longer
     epochs        the training generator, 'module:function' with the signature of sermtl.train.epochs
+    code          digest of the driver's source files, '' on one machine: a node must have the same
     """
 
     folder: str
@@ -26,6 +27,7 @@ class Workplace:
     session: str = ""
     checkpoint_s: float = 30.0
     epochs: str = "sermtl.train:epochs"
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Report:
     """What a worker tells the driver.
 
     rows      epoch rows the driver may not have yet; after a resume all of them
-    state     'running', 'complete', 'failed' with a reason, or 'unwritable': the study's folder takes no more files
+    state     'running', 'complete', 'failed' with a reason, 'unwritable': the study's folder takes no more files, or
+              'unsuited': this node does not see what the driver sees
     device_s  seconds the trial has held its device, earlier attempts included
     result    what the job's `finish` returned
     """

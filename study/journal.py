@@ -108,6 +108,8 @@ class Journal:
         stopped = self._take_rows(live, report.rows)
         if report.state == "unwritable":
             raise OSError(report.reason)
+        if report.state == "unsuited":  # no trial's fault: all of them wait until the node is mended or gone
+            raise StudyError(f"{report.reason}; then the same command continues the study")
         if stopped is not None:
             self._end(live, "PRUNED", stopped)
         elif report.state == "failed":

@@ -19,6 +19,7 @@ from study.lock import lock_study
 from study.options import Options, read_options
 from study.record import TrialRecord, read_records
 from study.report import write_report
+from study.shared_store import check_nodes
 from study.space import Space, check_tasks, read_space
 from study.store import check_server
 from study.track import Tracker
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
     resources = find_resources(options)
+    if resources.address is not None:
+        check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
     cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)

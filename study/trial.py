@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from sermtl.config import RunConfig, make_config
-from sermtl.corpus import Corpus, Split
+from sermtl.corpus import Split
 from sermtl.errors import CheckpointError, CorpusError, SermtlError
 from sermtl.files import write_text
 from study.cluster import tune
 from study.job import Job, Report
 from study.lock import session_of
+from study.shared_store import NodeError, check_workplace, open_corpus
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # the disk's failure is the study's, not this trial's
 REPORT_S = 0.5  # shorter epochs are reported together, so that the driver is asked at most twice a second
@@ -97,8 +98,7 @@ class Attempt:
         try:
             self._train(report)
         except Exception as error:
-            no_room = isinstance(error, OSError) and error.errno in NO_ROOM
-            report.state, report.reason = "unwritable" if no_room else "failed", _reason(error)
+            report.state, report.reason = _state(error), _reason(error)
             self.spoiled = _spoils(error)
         report.device_s = self._device_s()
         report.host, report.device = platform.node(), _device_name(self._device)
@@ -129,6 +129,7 @@ class Attempt:
 
     def _start(self) -> Generator[Any, None, None]:
         place, config = self.job.place, make_config(self.job.config)
+        check_workplace(place)
         corpus, checkpoint = open_corpus(place.corpus, place.checksum), self.job.folder / "checkpoint.pt"
         self._epochs = imported(place.epochs)(
             config,
@@ -201,15 +202,6 @@ def imported(path: str) -> Callable[..., Any]:
     return function
 
 
-@functools.lru_cache(maxsize=2)
-def open_corpus(path: str, checksum: str) -> Corpus:
-    """The corpus, memory-mapped once per process. Raises CorpusError when it is not the study's."""
-    corpus = Corpus.open(Path(path))
-    if checksum and corpus.checksum != checksum:
-        raise CorpusError(f"{path}: its checksum is {corpus.checksum[:12]}, but the study was begun on {checksum[:12]}")
-    return corpus
-
-
 @functools.lru_cache(maxsize=64)
 def _cached_split(path: str, checksum: str, knobs: tuple[Any, ...]) -> Split:
     from sermtl.splits import make_split
@@ -252,6 +244,13 @@ def _reason(error: Exception) -> str:
     """One line: a mistake's own words, or the type and words of anything else."""
     text = " ".join(str(error).split())[:500]
     return text if isinstance(error, SermtlError) and text else f"{type(error).__name__}: {text}".rstrip(": ")
+
+
+def _state(error: Exception) -> str:
+    """What a report says of an exception: the disk's and the node's failures are not the trial's."""
+    if isinstance(error, NodeError):
+        return "unsuited"
+    return "unwritable" if isinstance(error, OSError) and error.errno in NO_ROOM else "failed"
 
 
 def _spoils(error: Exception) -> bool:

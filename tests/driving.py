@@ -18,7 +18,10 @@ from study.cluster import Resources, connect, disconnect
 from study.execute import Plan, run_searches
 from study.lock import lock_study
 from study.record import Identity, TrialRecord
+from study.shared_store import check_nodes
 from study.space import Space, read_space
+from study.track import Tracker
+from tests.tracked import make_header
 
 TOY = """
 title = "toy"
@@ -118,12 +121,22 @@ def main() -> int:
     parser.add_argument("--epochs", default="tests.fake_epochs:noop")
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--checkpoint-s", type=float, default=30.0)
+    parser.add_argument("--address", help="a Ray cluster; its nodes are asked first, and MLflow is told")
     args = parser.parse_args()
     options = {"trials": args.trials, "view": PrintingView(), "checkpoint_s": args.checkpoint_s}
     plan = toy_plan(args.folder, Corpus.open(args.corpus), args.epochs, **options)
+    tracker = None
+    if args.address:
+        plan = replace(plan, resources=Resources(address=args.address, device="cpu"))
     try:
+        if args.address:
+            print("asked", check_nodes(plan.folder, plan.corpus, plan.resources), flush=True)
+            tracker = Tracker(plan.folder, make_header(name="toy"), None)
+            plan = replace(plan, tracker=tracker)
         with lock_study(plan.folder):
             print(run_searches(plan), flush=True)
+            if tracker is not None:
+                tracker.close(60.0)
     except SermtlError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 3
