@@ -23,12 +23,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sermtl.about import FORMAT, check_batch, check_label, read_about
 from sermtl.config import SAMPLE_RATE_HZ
 from sermtl.errors import CorpusError, SealedError, SplitError
-from sermtl.files import whole_file
+from sermtl.files import existing_file, whole_file
 from sermtl.tasks import age_band
 
-FORMAT = 1  # raised when an older reader could no longer read the file
 METADATA_KEY = b"sermtl"
 DEMOGRAPHICS = ("sex", "age", "race", "ethnicity")
 STANDARD_LABELS = ("speaker", "emotion", "sentence", "level", *DEMOGRAPHICS)  # in this order in the file, others after by name
@@ -127,7 +127,7 @@ class Corpus:
         remedy = "make it with `python -m sermtl prepare`"
         try:
             corpus = cls(path, *_read(path))
-            damaged = len(corpus.offsets) != len(corpus) + 1 or corpus.offsets[-1] != len(corpus.samples) or None in corpus.clips
+            damaged = corpus._damaged()
         except FileNotFoundError:
             raise CorpusError(f"{path}: no such corpus file; {remedy}") from None
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
@@ -138,6 +138,11 @@ class Corpus:
         if verify and (found := corpus._computed_checksum()) != corpus.checksum:
             raise CorpusError(f"{path}: its content has changed since it was written (checksum {found[:12]}); prepare it again")
         return corpus
+
+    def _damaged(self) -> bool:
+        """Whether clips and samples do not fit together: a clip without a name, of another's name, or without a sample."""
+        ends = (len(self.offsets), self.offsets[0], self.offsets[-1]) != (len(self) + 1, 0, len(self.samples))
+        return ends or np.diff(self.offsets).min() < 1 or None in self.clips or len(set(self.clips)) < len(self)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -237,8 +242,7 @@ def _check_clip(clip: Clip, seen: set[str]) -> None:
     if clip.samples.dtype != np.int16 or clip.samples.ndim != 1 or not len(clip.samples):
         raise CorpusError(f"clip {clip.name!r}: samples must be int16 (n,), but got {clip.samples.dtype} {clip.samples.shape}")
     for label in clip.labels:
-        if label in RESERVED_COLUMNS:
-            raise CorpusError(f"clip {clip.name!r}: a label cannot be called {label!r}; rename that column")
+        check_label(label)
 
 
 def _write_batch(
@@ -268,18 +272,13 @@ def _digest_clip(digest: Any, name: str, labels: dict[str, str | None], samples:
 
 
 def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    reader = pa.ipc.open_file(pa.memory_map(str(existing_file(path))))
     metadata = (reader.schema.metadata or {}).get(METADATA_KEY)
     if metadata is None or reader.num_record_batches != 1:
         raise ValueError("another program's Arrow file")
-    about = json.loads(metadata)
-    if about["format"] > FORMAT:
-        raise CorpusError(f"{path}: written in format {about['format']}, but this version reads up to {FORMAT}; update sermtl")
+    about = read_about(metadata, str(path))
     batch = reader.get_batch(0)
-    batch.validate(full=True)
-    kind, holes = batch.schema.field("samples").type, batch.column("samples").values.null_count
-    if kind != pa.large_list(pa.int16()) or holes or not len(batch):
-        raise ValueError("no samples in it")
+    check_batch(batch)
     return batch, about
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import DEMOGRAPHICS, Corpus, Split
 from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean
+from sermtl.files import whole_file
 from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
 from sermtl.splits import make_split
 from sermtl.tasks import age_band
@@ -106,7 +107,7 @@ def votes_table(votes: dict[str, Any]) -> Table:
     for heading in ("votes", "right, %"):
         table.add_column(heading, justify="right")
     for emotion, row in [*votes["per_emotion"].items(), ("all", votes)]:
-        table.add_row(emotion, f"{row['votes']:,}", f"{100 * row['accuracy']:.1f}" if row["votes"] else "")
+        table.add_row(emotion, f"{row['votes']:,}", f"{100 * row['right'] / row['votes']:.1f}" if row["votes"] else "")
     return table
 
 
@@ -179,8 +180,8 @@ def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: st
     figure.supxlabel("time, s", fontsize=9)
     figure.supylabel("frequency, kHz", fontsize=9)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
+        with whole_file(path) as temporary:
+            figure.savefig(temporary, dpi=130, format=path.suffix[1:].lower())
     except OSError as error:
         raise CorpusError(f"--plot {path}: cannot be written ({error.strerror or error}); choose another place") from None
 

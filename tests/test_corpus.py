@@ -41,9 +41,15 @@ def test_what_was_written_comes_back(tiny_corpus: Corpus) -> None:
     assert tiny_corpus.synthetic
 
 
+RATE = {"votes": 10, "right": 4, "accuracy": 0.4}
+
+
 def test_metadata_and_missing_labels_come_back(tmp_path: Path) -> None:
     path = tmp_path / "a.arrow"
-    defects, votes = [{"clip": "c", "kind": "silent"}], {"accuracy": 0.4}
+    defects, votes = (
+        [{"clip": "c", "kind": "silent", "detail": "no sound", "action": "dropped"}],
+        {**RATE, "per_emotion": {"ANG": RATE}},
+    )
     clips = [clip("a", mood="été"), clip("b", mood=None), clip("c")]
     write_corpus(path, clips, name="näme", source={"reader": "x"}, defects=defects, votes=votes)
     corpus = Corpus.open(path)

@@ -42,7 +42,7 @@ def test_other_splits(tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -
 def test_defects_and_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = Clip("a [b]", np.ones(2000, np.int16), {"speaker": "x", "emotion": None})
     defects = [{"clip": f"c{number}", "kind": "silent", "detail": "no sound", "action": "dropped"} for number in range(12)]
-    votes = {"votes": 10, "accuracy": 0.4, "per_emotion": {"ANG": {"votes": 10, "accuracy": 0.4}}}
+    votes = {"votes": 10, "right": 4, "accuracy": 0.4, "per_emotion": {"ANG": {"votes": 10, "right": 4, "accuracy": 0.4}}}
     write_corpus(tmp_path / "a.arrow", [clip], name="x", source={}, defects=defects, votes=votes)
     assert main([str(tmp_path / "a.arrow")]) == 0
     printed = capsys.readouterr().out

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import inspect
 import io
+import os
 import re
 import resource
 import signal
@@ -115,13 +116,14 @@ def fuzzed(few: int, many: int, **strategies: SearchStrategy[Any]) -> Callable[[
             def one(**case: Any) -> None:
                 check(**values, **case)
 
-            chosen = settings(max_examples=many if slow else few, derandomize=not slow, **common)
+            chosen = settings(max_examples=int(os.environ.get("FUZZ_CASES", many)) if slow else few, derandomize=not slow, **common)
             chosen(given(**strategies)(one))()
 
         functools.update_wrapper(test, check)
         slow = inspect.Parameter("slow", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         test.__signature__ = inspect.Signature([slow, *fixtures])  # type: ignore[attr-defined]
         many_cases = pytest.param(True, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(3600)])
+        test = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")(test)  # large cases are what is wanted
         return pytest.mark.parametrize("slow", [pytest.param(False, id="few"), many_cases])(test)
 
     return decorate
