@@ -35,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint or model file") from None
     except Exception as error:  # damaged bytes make torch.load raise many things
         raise CheckpointError(f"{path}: not a checkpoint or model file, or damaged ({type(error).__name__})") from None
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if not isinstance(values, dict) or not isinstance(values.get("format"), int) or values["format"] != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint or model file of this version (format {FORMAT})")
     return values
 

@@ -280,17 +280,32 @@ class Run:
         if "optimizer" not in state:
             raise CheckpointError(f"{path}: holds a model only; a run goes on from a checkpoint that Run.save wrote")
         here = {"config": json.dumps(self.config.model_dump()), "corpus": self.corpus.checksum, "split": self.split.id}
-        there = {"config": state["config"], "corpus": state["corpus"]["checksum"], "split": state["split"]}
-        check_same(path, there, here)
         try:
+            for table in ("corpus", "network", "optimizer", "weighting", "generators"):
+                if not isinstance(state[table], dict):
+                    raise TypeError(f"its {table} is a {type(state[table]).__name__}")
+            there = {"config": str(state["config"]), "corpus": str(state["corpus"]["checksum"]), "split": str(state["split"])}
+            check_same(path, there, here)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.weighting.load_state_dict(state["weighting"])
             for name, generator in self._generators.items():
                 generator.set_state(state["generators"][name])
-            self.epoch, self.history = int(state["epoch"]), list(state["history"])
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
+            self.epoch, self.history = int(state["epoch"]), checked_history(state["history"], self.config.epochs)
+            if self.epoch != len(self.history):
+                raise ValueError(f"it has {len(self.history)} rows of {self.epoch} epochs")
+        except (LookupError, AttributeError, ValueError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path}: does not fit this run ({error}); start anew without it") from None
+
+
+def checked_history(rows: Any, most: int) -> list[dict[str, float]]:
+    """A checkpoint's rows. Raises ValueError, or another error of what is not a list of at least one and at most `most` rows."""
+    history = [{str(name): float(value) for name, value in row.items()} for row in rows]
+    if not 1 <= len(history) <= most or any(
+        not {"learning_rate", "seconds_train", "seconds_evaluate"} <= row.keys() for row in history
+    ):
+        raise ValueError("its history is not this run's")
+    return history
 
 
 def check_finite(losses: dict[str, float], epoch: int, rate: float) -> None:

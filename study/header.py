@@ -6,10 +6,14 @@ Written once; a later start with another space, corpus, split or size is refused
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from sermtl.config import explain
 from sermtl.errors import StudyError
-from sermtl.files import write_text
+from sermtl.files import existing_file, write_text
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,19 @@ class StudyHeader:
     storage: str | None = None
 
 
+class Counts(TypedDict):
+    """What is read of a header's budget."""
+
+    trials: int
+    seeds: int
+    searches: NotRequired[int]
+    rungs: NotRequired[list[int]]
+    nested: NotRequired[bool]
+
+
+_HEADER, _BUDGET = TypeAdapter(StudyHeader), TypeAdapter(Counts)
+
+
 def header_path(study_folder: Path) -> Path:
     return study_folder / "study.json"
 
@@ -86,13 +103,11 @@ def read_header(study_folder: Path) -> StudyHeader:
     """Read a study's header. Raises StudyError when the folder is not a study's."""
     path = header_path(study_folder)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        values["questions"] = tuple(QuestionHeader(**{**q, "auxiliary": tuple(q["auxiliary"])}) for q in values["questions"])
-        values["corpus"] = CorpusHeader(**values["corpus"])
-        values["splits"] = tuple(SplitHeader(**split) for split in values["splits"])
-        values["confirm"] = tuple(values["confirm"])
-        return StudyHeader(**values)
+        header = _HEADER.validate_json(existing_file(path).read_bytes())
+        _BUDGET.validate_python(header.budget)
+        return header
     except FileNotFoundError:
         raise StudyError(f"{study_folder}: not a study (no study.json); `python -m study.status` lists the studies") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StudyError(f"{path}: not a study's header ({error}); restore it, or start again with another --name") from None
+    except (OSError, ValueError) as error:
+        what = explain(error) if isinstance(error, ValidationError) else str(error)
+        raise StudyError(f"{path}: not a study's header ({what}); restore it, or start again with another --name") from None

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from sermtl.config import explain
 from sermtl.errors import StudyError
-from sermtl.files import write_text
+from sermtl.files import existing_file, write_text
 
 Phase = Literal["search", "confirm"]
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
@@ -99,6 +102,9 @@ class TrialRecord:
     look: int = 1
 
 
+_RECORD = TypeAdapter(TrialRecord)
+
+
 def record_path(study_folder: Path, identity: Identity) -> Path:
     return study_folder / "records" / f"{identity.folder}.json"
 
@@ -123,10 +129,15 @@ def record_text(record: TrialRecord) -> str:
 def read_record(path: Path) -> TrialRecord:
     """Read one record. Raises StudyError naming the file when it is not a record."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return TrialRecord(**{**values, "identity": Identity(**values["identity"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        record = _RECORD.validate_json(existing_file(path).read_bytes())
+        for file in filter(None, (record.predictions, record.pairs)):
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise ValueError(f"{file!r} is not below the study's folder")
+    except ValidationError as error:
+        raise StudyError(f"{path}: not a trial record ({explain(error)}); run `python -m study.doctor` on the study") from None
+    except (OSError, ValueError) as error:
         raise StudyError(f"{path}: not a trial record ({error}); run `python -m study.doctor` on the study") from None
+    return record
 
 
 def read_records(study_folder: Path) -> list[TrialRecord]:

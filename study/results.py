@@ -3,13 +3,15 @@
 Read are the header, the records, the confirm runs' Parquet files, `baselines.json` and `opened.json`; nothing else.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sermtl.config import RunConfig
+from pydantic import TypeAdapter, ValidationError
+
+from sermtl.config import RunConfig, explain
 from sermtl.errors import StudyError
+from sermtl.files import existing_file
 from study.answer import (
     ArmResult,
     ArmScores,
@@ -50,6 +52,9 @@ __all__ = [
 ]
 
 
+Values = TypeVar("Values")
+
+
 def load_results(folder: Path) -> Results:
     """Everything the report tells of a study, finished or not. Raises StudyError where a file is not what it should be."""
     header, records = read_header(folder), read_records(folder)
@@ -67,23 +72,25 @@ def load_results(folder: Path) -> Results:
         records=records,
         arms={arm: scores for evidence in gathered for arm, scores in evidence.scores.items()},
         questions=tuple(answer(evidence, verdict, controls) for evidence, verdict in zip(gathered, verdicts, strict=True)),
-        baselines=_read_json(folder / "baselines.json"),
-        opened=_read_json(folder / "opened.json"),
+        baselines=_read_json(folder / "baselines.json", _BASELINES),
+        opened=_read_json(folder / "opened.json", _OPENED),
         notes=(*_notes(header, records), *unreadable),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, {} where there is no such file yet. Raises StudyError naming the file."""
+_BASELINES = TypeAdapter(dict[str, dict[str, dict[str, float]]])
+_OPENED = TypeAdapter(dict[str, str | list[int]])
+
+
+def _read_json(path: Path, kind: TypeAdapter[Values]) -> Values | dict[str, Any]:
+    """A JSON object of that kind, {} where there is no such file yet. Raises StudyError naming the file."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return kind.validate_json(existing_file(path).read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path}: not valid JSON ({error}); run `python -m study.doctor` on the study") from None
-    if not isinstance(values, dict):
-        raise StudyError(f"{path}: holds a {type(values).__name__}, not an object; run `python -m study.doctor` on the study")
-    return values
+        what = explain(error) if isinstance(error, ValidationError) else str(error)
+        raise StudyError(f"{path}: not what it should hold ({what}); run `python -m study.doctor` on the study") from None
 
 
 PAPER_INPUT = ("width", "clip_s", "bins", "frames", "frequency_scale", "amplitude")

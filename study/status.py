@@ -71,7 +71,7 @@ def _seeds(folder: Path, header: StudyHeader) -> int:
     """Confirm seeds asked for: the declared ones, or those of the last further look."""
     try:
         return int(max(json.loads((folder / "opened.json").read_text(encoding="utf-8"))["looks"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
         return int(header.budget["seeds"])
 
 

@@ -22,7 +22,7 @@ from hypothesis.strategies import SearchStrategy
 
 from sermtl.errors import run_command
 
-SECONDS = 20  # a command that needs longer for a file this small hangs
+SECONDS = 60  # a command that needs longer for a file this small hangs
 ADDRESSES_BYTES = 6 * 2**30  # beyond what the process has mapped already
 MEMORY_BYTES = 800 * 2**20  # growth of the resident memory's peak
 LONGEST_LINE = 2_000
