@@ -1,4 +1,4 @@
-"""What a corpus file says of itself, beside its clips: JSON in the file's schema, and its columns: checked before they are believed."""
+"""What a corpus file says of itself (JSON in its schema), and of which kind its columns are: checked before it is believed."""
 
 import json
 import re
