@@ -69,6 +69,7 @@ class Plan:
             checkpoint_s=self.checkpoint_s,
             epochs=self.epochs,
             code=code_digest() if resources.address is not None else "",
+            gpus=resources.gpus_per_trial,
         )
 
     def split_id(self, config: RunConfig) -> str:
@@ -131,7 +132,7 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
     loop = Loop(plan.folder, plan.max_device_hours, journal)
 
     def hand_out() -> Job | None:
-        taken = None if loop.closed() else least_far_along(sources)
+        taken = None if loop.closed() else least_far_along(sources) or journal.next_put_off()
         if taken is None:
             return None
         journal.start(*taken)
@@ -146,7 +147,7 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
     finally:
         loop.settle()
     loop.raise_fault()
-    left = sum(source.total - source.begun for source in sources)
+    left = sum(source.total - source.begun for source in sources) + journal.waiting()
     if left and loop.over_budget:
         return Outcome(False, f"{plan.max_device_hours:g} device hours are spent; raise --max-device-hours to go on")
     return Outcome(True)

@@ -15,6 +15,7 @@ class Workplace:
     device        'auto', 'cpu' or 'cuda'; threads: torch's, per trial
     session       the driver's session: a worker whose driver has been replaced touches nothing any more
     checkpoint_s  a checkpoint is due after an epoch or this long, whichever is longer
+    gpus          GPUs a trial takes
     epochs        the training generator, 'module:function' with the signature of sermtl.train.epochs
     code          digest of the driver's source files, '' on one machine: a node must have the same
     """
@@ -28,6 +29,12 @@ class Workplace:
     checkpoint_s: float = 30.0
     epochs: str = "sermtl.train:epochs"
     code: str = ""
+    gpus: float = 0.0
+
+    @property
+    def shared(self) -> bool:
+        """Whether several trials share a GPU."""
+        return 0 < self.gpus < 1
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,8 @@ class Report:
     """What a worker tells the driver.
 
     rows      epoch rows the driver may not have yet; after a resume all of them
-    state     'running', 'complete', 'failed' with a reason, 'unwritable': the study's folder takes no more files, or
-              'unsuited': this node does not see what the driver sees
+    state     'running', 'complete', 'failed' with a reason, 'crowded': the GPU's memory ran out, 'unwritable': the study's
+              folder takes no more files, or 'unsuited': this node does not see what the driver sees
     device_s  seconds the trial has held its device, earlier attempts included
     result    what the job's `finish` returned
     """

@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -76,6 +76,7 @@ class Journal:
         self._best: dict[tuple[str, int], tuple[float, Identity]] = {}  # (arm, search) → the best value and whose it is
         self._ended = {"COMPLETE": 0, "PRUNED": 0, "FAILED": 0}  # in this start
         self._last_reason = ""
+        self._put_offs: list[tuple[Job, TrialBook, RungPruner]] = []
 
     # ---- before anything runs ------------------------------------------------------------------------------------
 
@@ -112,7 +113,9 @@ class Journal:
             raise StudyError(f"{report.reason}; then the same command continues the study")
         if stopped is not None:
             self._end(live, "PRUNED", stopped)
-        elif report.state == "failed":
+        elif report.state == "crowded" and live.job.place.shared and live.job.gpus is None:
+            self._put_off(live)
+        elif report.state in ("failed", "crowded"):
             self._end(live, "FAILED", report.reason)
         elif report.state == "complete":
             self._complete(live)
@@ -121,6 +124,25 @@ class Journal:
             self._show(live, "running")
             return False
         return True
+
+    def _put_off(self, live: Live) -> None:
+        """The GPU's memory ran out under trials that share it, which is no trial's fault: once more, with a GPU to itself."""
+        live.book.pause(live.number)
+        self._put_offs.append((replace(live.job, gpus=1.0), live.book, live.pruner))
+        del self.live[live.job.label]
+        self._show(live, "waiting")
+
+    def next_put_off(self) -> tuple[Job, TrialBook, RungPruner] | None:
+        """A trial that was put off; for when no other is left to share the GPUs."""
+        if not self._put_offs:
+            return None
+        taken = self._put_offs.pop(0)
+        taken[1].resume(taken[0].identity.number)
+        return taken
+
+    def waiting(self) -> int:
+        """Trials that were put off and have not begun again."""
+        return len(self._put_offs)
 
     def died(self, label: str, reason: str) -> None:
         """A trial's workers died more often than is bearable."""

@@ -6,12 +6,14 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sermtl.errors import Parser, StudyError
 from sermtl.masking import mask_argument
 from study.space import shipped_spaces
 from study.space_file import SIZES
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Options:
     draws: tuple[dict[str, Any], ...]
     nested: bool
     cpus_per_trial: int
-    gpus_per_trial: float | None
+    gpus_per_trial: float | Literal["auto"] | None
     slots: int | None
     address: str | None
     device: str
@@ -64,7 +66,11 @@ def parser() -> Parser:
     split.add_argument("--not-nested", action="store_true", help="search the first draw alone: cheaper, labelled, no verdict")
     where = made.add_argument_group("where it runs")
     where.add_argument("--cpus-per-trial", type=int, default=1, help="CPU cores a trial takes (default 1)")
-    where.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes, may be a fraction; default: 1 where there is one")
+    where.add_argument(
+        "--gpus-per-trial",
+        type=_gpus,
+        help="GPUs a trial takes, may be a fraction, or `auto`: measured; default: 1 where there is one",
+    )
     where.add_argument("--slots", type=int, help="trials at once; default: as many as fit")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: cuda where there is one")
     where.add_argument("--address", help="a Ray cluster's address; `auto` on a node of it")
@@ -73,6 +79,10 @@ def parser() -> Parser:
     where.add_argument("--storage", help="Optuna's database, postgresql+psycopg://USER@HOST/NAME; default: SQLite in the folder")
     made.add_argument("--dry-run", action="store_true", help="print what would run and its predicted cost, and stop")
     return made
+
+
+def _gpus(text: str) -> float | str:
+    return text if text == AUTO else float(text)
 
 
 def read_options(argv: list[str] | None = None) -> Options:
@@ -84,7 +94,7 @@ def read_options(argv: list[str] | None = None) -> Options:
             raise StudyError(f"--{name.replace('_', '-')} must be at least 1, but got {value}")
     for name in ("gpus_per_trial", "max_device_hours"):
         value = getattr(args, name)
-        if value is not None and not 0 <= value < 1e6:
+        if value not in (None, AUTO) and not 0 <= value < 1e6:
             raise StudyError(f"--{name.replace('_', '-')} must be 0 or more, but got {value}")
     return Options(
         space=args.space,

@@ -65,7 +65,10 @@ class Progress:
         return self.arms.setdefault(identity.arm, ArmProgress(0))
 
     def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
-        """A trial's news: `state` is 'running' or one of ENDINGS."""
+        """A trial's news: `state` is 'running', 'waiting' (put off, it will run again) or one of ENDINGS."""
+        if state == "waiting":
+            self.running.pop(identity.folder, None)
+            return
         run = self.running.setdefault(identity.folder, Running(identity, self._clock()))
         run.epoch, run.epochs, run.value = epoch, max(epochs, 1), value
         self._slots = max(self._slots, len(self.running))

@@ -17,6 +17,7 @@ from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
 from study.options import Options, read_options
+from study.packing import measure_space
 from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.shared_store import check_nodes
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     check_tasks(space, corpus)
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
-    resources = find_resources(options)
+    resources = find_resources(options, space, corpus)
     if resources.address is not None:
         check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
@@ -114,10 +115,14 @@ def open_corpus(options: Options) -> Corpus:
     return Corpus.open(path)
 
 
-def find_resources(options: Options) -> Resources:
-    """What a trial takes: a GPU where there is one and none was asked for."""
+def find_resources(options: Options, space: Space, corpus: Corpus) -> Resources:
+    """What a trial takes: a GPU where there is one and none was asked for, or the share that was measured."""
     cuda = options.device != "cpu" and (options.address is not None or cuda_here())
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(cuda)
+    if gpus == "auto":
+        packing = measure_space(space, corpus)
+        gpus = packing.gpus
+        print(f"packing {packing.words}", flush=True)
     device = options.device if options.device != "auto" else ("cuda" if gpus else "cpu")
     return Resources(options.cpus_per_trial, gpus, options.slots, options.address, device)
 

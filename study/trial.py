@@ -100,6 +100,11 @@ class Attempt:
         except Exception as error:
             report.state, report.reason = _state(error), _reason(error)
             self.spoiled = _spoils(error)
+        if report.state == "crowded":
+            if self._is_ours():
+                self._note_spent()
+            self.close()  # its memory goes back at once: others wait for it
+            clean_process(self.job.config["seed"], self.job.place.threads)
         report.device_s = self._device_s()
         report.host, report.device = platform.node(), _device_name(self._device)
         return report
@@ -166,8 +171,11 @@ class Attempt:
         """Write the checkpoint, whole, unless another driver has taken the study over."""
         if self._run is not None and self._is_ours():
             self._run.save(self.job.folder / "checkpoint.pt")
-            write_text(self.job.folder / "spent.json", json.dumps({"device_s": self._device_s()}))
+            self._note_spent()
             self._saved = time.monotonic()
+
+    def _note_spent(self) -> None:
+        write_text(self.job.folder / "spent.json", json.dumps({"device_s": self._device_s()}))
 
     def close(self) -> None:
         """Let go of everything the run holds."""
@@ -247,7 +255,10 @@ def _reason(error: Exception) -> str:
 
 
 def _state(error: Exception) -> str:
-    """What a report says of an exception: the disk's and the node's failures are not the trial's."""
+    """What a report says of an exception: the disk's, the node's and a shared GPU's failures are not the trial's."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return "crowded"
     if isinstance(error, NodeError):
         return "unsuited"
     return "unwritable" if isinstance(error, OSError) and error.errno in NO_ROOM else "failed"

@@ -107,6 +107,20 @@ def hopeless(config: RunConfig, corpus: Any, **where: Any) -> Iterator[FakeResul
     yield
 
 
+def crowded(config: RunConfig, corpus: Any, **where: Any) -> Iterator[FakeResult]:
+    """Trial 3 of ten runs out of the GPU's memory when it has less than a whole one, trial 4 with any share of it."""
+    import torch
+
+    from study.cluster import ray
+
+    number, gpus = config.seed % 10, ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)
+    for result in noop(config, corpus, **where):
+        result.run.history[-1]["gpus"] = gpus
+        if (number == 3 and gpus < 1 and result.epoch == 1) or (number == 4 and result.epoch == 2):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        yield result
+
+
 def tell(job: Any, corpus: Any, run: FakeRun) -> dict[str, Any]:
     """A stand-in for `study.confirm.tell`: the test part is asked for, and not looked at."""
     from study.trial import split_of
