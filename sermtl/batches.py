@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
+from sermtl.device import send
 from sermtl.features import FrontEnd
 
 CUTS = 5  # places where a clip longer than clip_s may be cut
@@ -93,9 +94,8 @@ class Batches:
         size = self.config.clip_samples
         lengths = self._lengths[indices]
         starts = self._starts[indices] + (lengths - size).clamp(min=0) * cuts // (CUTS - 1)
-        waveforms, valid = cut(
-            self._samples, starts.to(self.device), lengths.clamp(max=size).to(self.device), size, self.config.padding
-        )
+        starts, lengths = send(torch.stack([starts, lengths.clamp(max=size)]), self.device)
+        waveforms, valid = cut(self._samples, starts, lengths, size, self.config.padding)
         spectrograms, frames = self.front_end(waveforms, valid)
         return spectrograms, frames
 
@@ -118,10 +118,10 @@ class Kept:
         rows = self._first[indices] + self._step[indices] * cuts
         if not bool(self._there[rows].all()):
             new = ~self._there[rows]
-            on_device = rows[new].to(self._frames.device)
+            on_device = send(rows[new], self._frames.device)
             self._spectrograms[on_device], self._frames[on_device] = compute(indices[new], cuts[new])
             self._there[rows] = True
-        rows = rows.to(self._frames.device)
+        rows = send(rows, self._frames.device)
         return self._spectrograms.index_select(0, rows), self._frames.index_select(0, rows)
 
 

@@ -8,6 +8,7 @@ import sys
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from sermtl.config import RunConfig
 from sermtl.errors import ConfigError
@@ -51,6 +52,13 @@ def pick_device(wanted: str) -> str:
     if wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
         raise ConfigError(f"device {wanted!r}: torch finds {torch.cuda.device_count()} GPU(s) here, counted from 0; use another")
     return wanted
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device, without waiting for what the device still has to do."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # from pageable memory the copy would wait for the whole queue
 
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h

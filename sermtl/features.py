@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sermtl.config import SAMPLE_RATE_HZ, RunConfig
+from sermtl.device import send
 
 LOG_GAIN = 1e6  # log amplitude is ln(1 + gain * power): 0 in silence, so that zero padding is silence, and linear below -60 dB
 SMALLEST_STD = {"magnitude": 1e-4, "power": 1e-8, "log": 1e-4}  # a bin that moves less over time is divided by this
@@ -181,7 +182,7 @@ def spec_augment(spectrograms: Tensor, frames: Tensor, config: RunConfig, genera
 
 def _band(lengths: Tensor, share: float, generator: torch.Generator, size: int) -> Tensor:
     """One random band of at most `share` of each length, (B, size) bool."""
-    width, place = torch.rand(2, len(lengths), generator=generator).to(lengths.device)
+    width, place = send(torch.rand(2, len(lengths), generator=generator), lengths.device)
     width = width * share * lengths
     start = place * (lengths - width)
     position = torch.arange(size, device=lengths.device)

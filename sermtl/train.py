@@ -21,7 +21,7 @@ from sermtl.batches import CUTS, Batches, split_batches
 from sermtl.checkpoint import check_same, read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus, Split
-from sermtl.device import autocast, keep_freed_memory, multiplies_bf16
+from sermtl.device import autocast, keep_freed_memory, multiplies_bf16, send
 from sermtl.errors import CheckpointError, DivergedError, SplitError
 from sermtl.evaluate import Outputs, Pairs, Scores, evaluate, make_pairs
 from sermtl.features import spec_augment
@@ -107,6 +107,7 @@ class Run:
 
     def __init__(self, config: RunConfig, corpus: Corpus, split: Split, device: torch.device) -> None:
         self.config, self.corpus, self.split, self.device = config, corpus, split, device
+        torch.backends.cudnn.benchmark = True  # shapes stay the same: let it find its fastest kernels
         if device.type == "cpu":
             keep_freed_memory()
         self.tasks: tuple[Task, ...] = make_tasks(config.tasks, corpus)
@@ -179,7 +180,7 @@ class Run:
         cuts = torch.randint(CUTS, (len(indices),), generator=generators["cuts"])
         spectrograms, frames = self._batches(indices, cuts)
         spectrograms = spec_augment(spectrograms, frames, config, generators["masks"])
-        on_device = indices.to(self.device)
+        on_device = send(indices, self.device)
         with autocast(self.device, self.bf16):
             embedding = self.network.embed(spectrograms, frames)
             embedding = dropout(embedding, config.dropout, generators["dropout"])

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from sermtl.config import SAMPLE_RATE_HZ
 
@@ -176,6 +175,8 @@ def _analyse(samples: Array, frames: int) -> NDArray[np.complex64]:
     """Spectral frames: (frames, 257)."""
     padded = np.concatenate([samples, np.zeros(WINDOW, dtype=np.float32)])
     blocks = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:frames]
+    from scipy import fft  # lazily: preparing real recordings needs no SciPy
+
     spectrum: NDArray[np.complex64] = fft.rfft(blocks * TAPER, axis=1)
     return spectrum
 
@@ -244,6 +245,8 @@ def _record(spectrum: NDArray[np.complex64], delivery: Delivery, room: Room, rng
 
 def _overlap_add(spectrum: NDArray[np.complex64]) -> Array:
     """Frames back to samples: (frames x 128,), the first 384 samples fading in."""
+    from scipy import fft
+
     blocks = (fft.irfft(spectrum, WINDOW, axis=1) * TAPER).reshape(len(spectrum), WINDOW // HOP, HOP)
     out = np.zeros((len(spectrum) + WINDOW // HOP, HOP), dtype=np.float32)
     for part in range(WINDOW // HOP):
