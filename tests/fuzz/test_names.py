@@ -1,0 +1,91 @@
+"""Names cannot leave their folder or break what is written: the report's HTML, Markdown and LaTeX with the real writer."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sermtl.about import check_label
+from sermtl.errors import UserError
+from study.declare import study_name
+from study.drawing import printable, slug
+from study.report import latex, markdown, write_report
+from tests.fake_study import fake_study
+from tests.fuzz.harness import fuzzed
+from tests.fuzz.mutate import names
+from tests.test_report import Page
+
+
+@fuzzed(25, 500, name=names)
+def test_a_name_that_is_taken_is_a_folder_of_its_own(name: str) -> None:
+    for take in (study_name, check_label):
+        try:
+            taken = take(name)
+        except UserError:
+            continue
+        path = Path("/runs") / taken
+        assert path.parent == Path("/runs")
+        assert path.name == taken
+        assert not set(taken) & set("/\\\0\n<>|$%`*?\"'")
+        assert taken.isprintable()
+    assert re.fullmatch(r"[a-z0-9-]+", slug(name))
+
+
+@fuzzed(25, 500, name=names)
+def test_no_name_is_markup(name: str) -> None:
+    shown = printable(name)
+    assert "\n" not in shown
+    assert not set(shown) & set("\0\x1b\u202e\u2028")
+    assert not re.search(r"(?<!\\)[`*_\[\]<>|#~$]", markdown(name).replace("\\\\", ""))
+    tex = latex(name)
+    assert tex.isascii()
+    plain = re.sub(r"\\text\w+\{\}|\$[^$]*\$|\\[&%$#_{}]", "", tex)
+    assert not set(plain) & set("\\&%$#_{}~^")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("named") / "runs" / "fake"
+    fake_study(folder, seeds=3, speakers=4, trials=2, questions=("emotion",), confirm=("mtl", "control"))
+    return folder
+
+
+@fuzzed(1, 60, name=names.filter(lambda name: "\ud800" not in name))
+def test_a_report_of_hostile_names(study: Path, tmp_path: Path, name: str) -> None:
+    """A study folder forged by hand: its header and records name everything as an attacker likes."""
+    runs = tmp_path / "runs"
+    shutil.rmtree(runs, ignore_errors=True)
+    shutil.copytree(study.parent, runs)
+    folder = runs / "fake"
+    header = json.loads((folder / "study.json").read_text())
+    header |= {"name": name, "space_name": name, "device": name, "command": name, "created": name, "versions": {name: name}}
+    header["space"] = {**header["space"], "title": name}
+    header["corpus"] |= {"name": name, "path": name, "source": {"reader": name, name: name}}
+    header["questions"][0]["name"] = name
+    for split in header["splits"]:
+        split["parts"] = {
+            part: {**about, "speakers": [f"{name}{s}" for s in about["speakers"]]} for part, about in split["parts"].items()
+        }
+    arms = {arm: f"{name}.{arm.rpartition('.')[2]}" for arm in header["confirm"]}
+    header["confirm"] = list(arms.values())
+    (folder / "study.json").write_text(json.dumps(header))
+    for path in (folder / "records").rglob("*.json"):
+        record = json.loads(path.read_text())
+        record["identity"] |= {"study": name, "arm": f"{name}.{record['identity']['arm'].rpartition('.')[2]}"}
+        record |= {"reason": name, "params": {**record["params"], name: name}, "host": name, "device": name}
+        path.write_text(json.dumps(record))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    page = write_report(folder)
+    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert {path.parent.relative_to(folder).as_posix() for path in made} <= {"report", "report/data", "report/figures"}
+    parsed = Page(page.read_text(encoding="utf-8"))
+    assert not parsed.tags["script"]
+    assert [address for address in parsed.addresses if re.match(r"[a-z]+:|//|/|\.\.", address)] == []
+    lines = (folder / "report" / "report.md").read_text(encoding="utf-8").splitlines()
+    assert not re.search(r"(?<!\\)<script", "\n".join(line for line in lines if not line.startswith("    ")))
+    assert "\u202e" not in "".join(lines)
+    tex = (folder / "report" / "contrast.tex").read_text(encoding="utf-8")
+    assert tex.isascii()
+    assert "\\input{x}" not in tex
