@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 
 from sermtl.config import read_config, write_config
-from sermtl.corpus import Corpus
 from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs
+from sermtl.fetch import open_corpus
 from sermtl.files import write_text
 from sermtl.splits import make_split
 from sermtl.tasks import make_tasks
@@ -21,7 +21,7 @@ SHOWN_SCORES = ("emotion_accuracy", "emotion_uar", "speaker_accuracy", "speaker_
 def main(argv: list[str]) -> int:
     """The train command. Raises UserError, or DivergedError when the run diverges."""
     options = _parser().parse_args(argv)
-    config, corpus = read_config(options.config), Corpus.open(options.corpus)
+    config, corpus = read_config(options.config), open_corpus(options.corpus)
     checkpoint, device = options.out / "checkpoint.pt", pick_device(options.device)
     if checkpoint.exists() and not options.resume:
         raise CheckpointError(f"{options.out}: holds a run already; add --resume to go on with it, or give another --out")

@@ -93,6 +93,7 @@ class Split:
 class Corpus:
     """A corpus file, memory-mapped: opening it reads no audio, and every process on a machine shares the same pages.
 
+    address    what other machines open it by: its absolute path, or the URI it was fetched from (see sermtl.fetch)
     path, name, synthetic, checksum, source, defects, votes   as written by `write_corpus`
     clips      (clips,) names
     columns    names of the label columns
@@ -102,7 +103,7 @@ class Corpus:
     """
 
     def __init__(self, path: Path, batch: pa.RecordBatch, metadata: dict[str, Any]) -> None:
-        self.path = path
+        self.path, self.address = path, str(path.absolute())
         self.name: str = metadata["name"]
         self.synthetic: bool = metadata["synthetic"]
         self.checksum: str = metadata["checksum"]

@@ -5,6 +5,7 @@
     │   ├── ConfigError         a knob's name, type or bound
     │   ├── SpaceError          a search space file: key, type, bound or task
     │   ├── CorpusError         a corpus file or source folder
+    │   │   ├── FetchError      a corpus that cannot be fetched to this machine just now
     │   │   └── SplitError      a split that cannot be made, or would leak
     │   ├── CheckpointError     a checkpoint or model file that cannot be used
     │   └── StudyError          a study folder, store or command that does not fit
@@ -47,6 +48,10 @@ class SpaceError(UserError):
 
 class CorpusError(UserError):
     """A corpus file or source folder cannot be used as it is."""
+
+
+class FetchError(CorpusError):
+    """A corpus cannot be fetched to this machine just now: the network, its credentials, or the cache's disk."""
 
 
 class SplitError(CorpusError):

@@ -13,6 +13,7 @@ from rich.table import Table
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import DEMOGRAPHICS, Corpus, Split
 from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean
+from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
 from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
 from sermtl.splits import make_split
@@ -26,7 +27,7 @@ SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fra
 def main(argv: list[str]) -> int:
     """The inspect command. Raises CorpusError or ConfigError."""
     options = _parser().parse_args(argv)
-    corpus = Corpus.open(Path(options.corpus), verify=options.verify)
+    corpus = open_corpus(options.corpus, verify=options.verify)
     given = {knob: getattr(options, knob) for knob in SPLIT_KNOBS if getattr(options, knob) is not None}
     config = make_config(given, "inspect")
     console = Console(highlight=False, soft_wrap=True)

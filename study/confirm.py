@@ -244,7 +244,7 @@ def write_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
     names = dict.fromkeys(task for question in plan.space.questions for task in (question.main, *question.auxiliary))
     for run in {run.split: run for run in runs}.values():
         if run.split not in rows:
-            split = split_of(str(plan.corpus.path), plan.corpus.checksum, run.config)
+            split = split_of(plan.corpus.address, plan.corpus.checksum, run.config)
             rows[run.split] = baselines(plan.corpus, split, make_tasks(tuple(names), plan.corpus))
     write_text(path, json.dumps(rows, indent=1) + "\n")
 

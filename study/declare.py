@@ -69,7 +69,7 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
         questions=tuple(QuestionHeader(q.name, q.main, q.auxiliary, q.objective, q.margin) for q in space.questions),
         corpus=CorpusHeader(
             name=corpus.name,
-            path=str(corpus.path),
+            path=mask_secrets(corpus.address),
             checksum=corpus.checksum,
             synthetic=corpus.synthetic,
             clips=len(corpus),

@@ -61,7 +61,7 @@ class Plan:
         resources = self.resources
         return Workplace(
             folder=str(self.folder.resolve()),
-            corpus=str(self.corpus.path),
+            corpus=self.corpus.address,
             checksum=self.corpus.checksum,
             device=resources.device,
             threads=resources.cpus_per_trial,
@@ -73,7 +73,7 @@ class Plan:
         )
 
     def split_id(self, config: RunConfig) -> str:
-        return split_of(str(self.corpus.path), self.corpus.checksum, config).id
+        return split_of(self.corpus.address, self.corpus.checksum, config).id
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
         "sections": make_sections(results, drawings),
         "basis": test_basis(results),
         "source": source(results),
-        "corpus_file": printable(header.corpus.path.rsplit("/", 1)[-1]),  # where it lay is nobody's business
+        "corpus_file": printable(header.corpus.path.partition("?")[0].rsplit("/", 1)[-1]),  # where it lay is nobody's business
         "spend": duration(sum(record.device_s for record in results.records)),
         "trials": sum(record.identity.phase == "search" for record in results.records),
         "runs": sum(record.identity.phase == "confirm" for record in results.records),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from study.cluster import Resources  # isort: skip  # sets Ray's environment before Ray is imported
 
+from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
 from sermtl.errors import run_command
@@ -111,8 +112,7 @@ def ended(folder: Path, phase: str) -> list[TrialRecord]:
 
 def open_corpus(options: Options) -> Corpus:
     """The corpus asked for, or the built-in synthetic one, made once in the studies' folder."""
-    path = Path(options.corpus) if options.corpus is not None else default_synthetic(options.runs)
-    return Corpus.open(path)
+    return fetch.open_corpus(options.corpus if options.corpus is not None else default_synthetic(options.runs))
 
 
 def find_resources(options: Options, space: Space, corpus: Corpus) -> Resources:

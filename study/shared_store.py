@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sermtl import fetch
 from sermtl.corpus import Corpus
 from sermtl.errors import CorpusError, SermtlError, StudyError
 from study.cluster import NodeAffinitySchedulingStrategy, Resources, connect, nodes_with_room, ray
@@ -21,6 +22,7 @@ from study.job import Workplace
 from study.lock import session_of
 
 ANSWER_S = 120.0  # a node that has started no worker yet imports PyTorch first
+SLOW_BYTES_S = 5e6  # a node that fetches the corpus may do so this slowly
 SETTLE_S = 10.0  # a network file system may show another host's file this late
 
 __all__ = ["NodeError", "check_nodes", "check_workplace", "code_digest", "open_corpus"]
@@ -47,9 +49,10 @@ def check_nodes(runs: Path, corpus: Corpus, resources: Resources) -> int:
         (folder / "driver").write_text(word, encoding="utf-8")
         nodes = nodes_with_room(resources)
         asked = {_ask(node["NodeID"], folder, corpus): node for node in nodes}
-        answered, silent = ray.wait(list(asked), num_returns=max(1, len(asked)), timeout=ANSWER_S) if asked else ([], [])
+        wait_s = ANSWER_S + (corpus.samples.nbytes / SLOW_BYTES_S if "://" in corpus.address else 0)
+        answered, silent = ray.wait(list(asked), num_returns=max(1, len(asked)), timeout=wait_s) if asked else ([], [])
         if silent:
-            raise StudyError(f"{_name(asked[silent[0]])} has not answered within {ANSWER_S:.0f} s; mend it, or take it away")
+            raise StudyError(f"{_name(asked[silent[0]])} has not answered within {wait_s:.0f} s; mend it, or take it away")
         for answer in answered:
             _judge(answer, asked[answer], folder, word)
     except OSError as error:
@@ -62,7 +65,7 @@ def check_nodes(runs: Path, corpus: Corpus, resources: Resources) -> int:
 def _ask(node: str, folder: Path, corpus: Corpus) -> Any:
     there = NodeAffinitySchedulingStrategy(node, soft=False)
     ask = ray.remote(num_cpus=0, max_retries=0)(_answer).options(scheduling_strategy=there)
-    return ask.remote(str(folder), node, str(corpus.path), corpus.checksum, code_digest())
+    return ask.remote(str(folder), node, corpus.address, corpus.checksum, code_digest())
 
 
 def _judge(answer: Any, node: dict[str, Any], folder: Path, word: str) -> None:
@@ -122,11 +125,8 @@ def _sees_session(folder: Path, session: str) -> bool:
 
 @functools.lru_cache(maxsize=2)
 def open_corpus(path: str, checksum: str) -> Corpus:
-    """The corpus, memory-mapped once per process. Raises CorpusError when it is not the study's."""
-    corpus = Corpus.open(Path(path))
-    if checksum and corpus.checksum != checksum:
-        raise CorpusError(f"{path}: its checksum is {corpus.checksum[:12]}, but the study was begun on {checksum[:12]}")
-    return corpus
+    """The corpus at a path or URI, memory-mapped once per process. Raises CorpusError when it is not the study's."""
+    return fetch.open_corpus(path, checksum)
 
 
 @functools.lru_cache(maxsize=8)
