@@ -71,7 +71,7 @@ def cache_folder() -> Path:
 
 def _check(found: str, wanted: str, address: str) -> None:
     if wanted and found != wanted:
-        raise CorpusError(f"{mask_secrets(address)}: its checksum is {found[:12]}, but {wanted[:12]} is wanted")
+        raise CorpusError(f"{mask_secrets(address)}: its checksum is {found[:12]}, but the study was begun on {wanted[:12]}")
 
 
 def _say(line: str) -> None:

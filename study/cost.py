@@ -87,7 +87,7 @@ def _measure(config: RunConfig, corpus: Corpus, split: Split, resources: Resourc
     """`_probe` on a node with room for a trial, or here, and in words where that was when it was not where trials run."""
     if resources.address is None:
         return *_probe(config, corpus, split, resources), ""
-    told = on_a_node(_probe_there, resources, config, str(corpus.path), corpus.checksum, resources)
+    told = on_a_node(_probe_there, resources, config, corpus.address, corpus.checksum, resources)
     if told is not None:
         return *told, ""
     here = replace(resources, device="cpu")

@@ -48,7 +48,7 @@ def test_a_node_that_sees_everything_leaves_the_driver_s_word_in_the_folder(tmp_
     [
         ({"folder": "/nowhere/at/all/.probe"}, "does not see the studies' folder /nowhere/at/all; mount it there"),
         ({"corpus": "/nowhere/c.arrow"}, "cannot read the corpus: /nowhere/c.arrow: no such corpus file"),
-        ({"checksum": "0" * 64}, "cannot read the corpus: .* but 000000000000 is wanted"),
+        ({"checksum": "0" * 64}, "cannot read the corpus: .* but the study was begun on 000000000000"),
         ({"code": "f" * 64}, "has other code of the study than the driver"),
     ],
 )
