@@ -236,9 +236,10 @@ class TrialBook:
 
     def flush(self, number: int) -> None:
         """Write what was reported of a trial that goes on; an ending writes it itself."""
-        values = self._unwritten.pop(number, None)
+        values = self._unwritten.get(number)
         if values:
             self._patiently(lambda: insert_values(self._storage, self._ids[number], values))
+            del self._unwritten[number]
 
     def note(self, number: int, key: str, value: Any) -> None:
         """One user attribute."""

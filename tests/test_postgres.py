@@ -109,6 +109,7 @@ def test_a_server_that_restarts_is_waited_for_and_nothing_is_lost(
     back.start()
     began = time.monotonic()
     book.report(0, 1, 0.5)
+    book.flush(0)
     assert time.monotonic() - began > 1
     back.join()
     drawn(book)
@@ -129,14 +130,17 @@ def test_a_server_that_stays_away_is_one_clear_line(postgres: Postgres, tmp_path
     book = TrialBook(storage, "s/a")
     drawn(book)
     postgres.stop()
+    book.report(0, 1, 0.5)
     with pytest.raises(patience.AwayError, match="does not answer for 1 s") as raised:
-        book.report(0, 1, 0.5)
+        book.flush(0)
     assert isinstance(raised.value, StudyError)
     began = time.monotonic()
     with pytest.raises(patience.AwayError):
         book.pause(0)  # it was waited for once: clean-up does not wait again
     assert time.monotonic() - began < 0.9
-    assert book.trials[0].intermediate_values == {}  # memory tells no more than the database
+    postgres.start()
+    book.flush(0)  # what could not be written is still to be written
+    assert told(storage.url, "s/a")[0].intermediate_values == {1: 0.5}
     close(storage)
 
 
