@@ -13,6 +13,8 @@ from ray.cluster_utils import Cluster
 
 from sermtl.corpus import Corpus
 from study.mlflow_connection import default_uri, quiet_mlflow
+from study.record import record_path
+from tests.cluster.outcome import outcome_of
 from tests.test_execute import ROOT, check_consistent
 from tests.tiny import make_tiny
 
@@ -78,6 +80,10 @@ def test_a_node_dies_and_its_trial_goes_on_elsewhere_from_its_last_epoch(cluster
     for trial, epochs in seen.items():
         assert trial == lost or len({node for _, node in epochs}) == 1
     check_mlflow(tmp_path / "runs", [record.identity.label for record in records])
+    # `python -m tests.cluster` judges by this too; it sees a run that has no record.
+    assert outcome_of(tmp_path / "runs", 2 * TRIALS).faults == []
+    record_path(tmp_path / "runs", records[0].identity).unlink()
+    assert len(outcome_of(tmp_path / "runs", 2 * TRIALS).faults) == 2
 
 
 def check_mlflow(folder: Path, labels: list[str]) -> None:
