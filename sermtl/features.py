@@ -128,8 +128,8 @@ class FrontEnd(nn.Module):
             return waveforms.float() / FULL_SCALE
         centred = waveforms - mean[:, None]
         if centred.device.type == "cpu":
-            for row, length in zip(centred, valid.tolist(), strict=True):
-                row[length:] = 0
+            for row, length in enumerate(valid.tolist()):
+                centred[row, length:] = 0
         else:  # without asking the GPU how long they are
             centred *= torch.arange(waveforms.shape[1], device=valid.device) < valid[:, None]
         energy = centred.square().sum(1).clamp_(min=1e-30)

@@ -63,9 +63,19 @@ def prepare_words(found: dict[str, Any]) -> tuple[str, str, str]:
     return ours, f"librosa: {peers}", ", ".join(f"{row['ratio']:.1f}×" for row in kinds.values() if row["ratio"])
 
 
+def small_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    parts = ", ".join(f"{part} {100 * share:.0f} %" for part, share in found["parts"].items())
+    return parts, "its own profile", f"{100 * found['share']:.0f} % of a run"
+
+
 ROWS = (
     Row("front end, one core", "front_end", (), None, "2×, within 1e-4", front_end_words),
     Row("training, batch 16", "training", ("--batch", "16"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words),
+    Row(
+        *("training without bf16, batch 16", "training", ("--batch", "16", "--steps", "2", "--without-bf16"), "plain_training.py"),
+        *("1.5 / 1.1", training_words),
+    ),
+    Row("small model: not its training", "small_model", (), None, "at most 25 %", small_words),
     Row("platform overhead", "overhead", (), "stock_study.py", "0.10 s, 7×", overhead_words),
     Row("busy slots, 40 trials × 5 s", "busy_slots", (), None, "95 %", busy_words),
     Row("preparing a corpus", "prepare", ("--clips", "1000"), None, "5×", prepare_words),

@@ -1,0 +1,101 @@
+"""Where an epoch of the small model (`make study`'s) goes: what is not the network's own training must be a small share.
+
+Profiles a few epochs, each with its checkpoint, on the built-in synthetic corpus with one thread, as a trial runs, in CPU seconds:
+what other processes take does not count. `first` is a
+process's first epoch, which computes the spectrograms; `later` is the median epoch of those after it, which find most kept,
+as all later trials of a process do. `share` is of a whole run: one first epoch, all others later ones.
+
+    python -m tests.benchmarks.small_model [--epochs 6]
+
+Prints one JSON object.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sermtl.config import RunConfig
+from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
+from sermtl.corpus import Corpus, write_corpus
+from sermtl.splits import make_split
+from sermtl.train import Run
+
+SPACE = Path(__file__).parents[2] / "search_spaces" / "mtl.toml"
+PARTS = ("data and features", "evaluation", "checkpoint")
+RUN_EPOCHS = 14  # of the longest trials of the shipped spaces
+
+
+def small_config() -> RunConfig:
+    """A trial of the small size."""
+    return RunConfig(**tomllib.loads(SPACE.read_text(encoding="utf-8"))["size"]["small"]["fixed"], epochs=RUN_EPOCHS)
+
+
+class Clock:
+    """Seconds by part; a part within another counts as the other's."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+        self._inside = False
+
+    def timed(self, part: str, action: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any) -> Any:
+            if self._inside:
+                return action(*arguments)
+            self._inside, start = True, time.process_time()
+            try:
+                return action(*arguments)
+            finally:
+                self._inside = False
+                self.seconds[part] += time.process_time() - start
+
+        return run
+
+
+def profile(corpus: Corpus, config: RunConfig, epochs: int) -> list[dict[str, float]]:
+    """Seconds of each epoch, its checkpoint included: by part, and 'all'."""
+    run, found = Run(config, corpus, make_split(corpus, config), torch.device("cpu")), []
+    batches, evaluate, save = run._batches, run.evaluate_dev, run.save
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(epochs):
+            clock = Clock()
+            run._batches = clock.timed(PARTS[0], batches)  # type: ignore[assignment]
+            run.evaluate_dev = clock.timed(PARTS[1], evaluate)  # type: ignore[method-assign]
+            start = time.process_time()
+            run.train_epoch()
+            clock.timed(PARTS[2], save)(Path(folder) / "checkpoint")
+            found.append({**clock.seconds, "all": time.process_time() - start})
+    return found
+
+
+def summary(epochs: list[dict[str, float]]) -> dict[str, Any]:
+    """The first epoch, the median later one, and the parts' share of a whole run."""
+    first, later = epochs[0], {part: statistics.median(epoch[part] for epoch in epochs[1:]) for part in epochs[0]}
+    whole = {part: first[part] + (RUN_EPOCHS - 1) * later[part] for part in first}
+    parts = {part: round(whole[part] / whole["all"], 4) for part in PARTS}
+    return {"first_s": first, "later_s": later, "parts": parts, "share": round(sum(parts.values()), 4)}
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.small_model", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--speakers", type=int, default=SyntheticSettings().speakers)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "synthetic.arrow"
+        clips = synthetic_clips(SyntheticSettings(speakers=options.speakers))
+        write_corpus(path, clips, name="synthetic", synthetic=True, source={})
+        found = summary(profile(Corpus.open(path), small_config(), options.epochs))
+    print(json.dumps({"what": "share of an epoch that is not the network's training", "most": 0.25, **found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
