@@ -27,7 +27,8 @@ class ForestRow:
 
 def contrast_figure(results: Results) -> Drawing:
     """The answer: MTL - control of every question with its intervals and margin."""
-    rows = [ForestRow(f"{question_short(q)}, {score_words(q.score)}", q.contrast) for q in results.questions]
+    named = [question_short(q) if q.header.name == q.header.main else printable(q.header.name) for q in results.questions]
+    rows = [ForestRow(f"{name}, {score_words(q.score)}", q.contrast) for name, q in zip(named, results.questions, strict=True)]
     return forest("contrast", "Multi-task minus control on the test speakers", rows, results.header.corpus.synthetic, "full")
 
 

@@ -250,7 +250,7 @@ def data_tags(header: StudyHeader) -> dict[str, str]:
 def experiment_tags(header: StudyHeader) -> dict[str, str]:
     tags = {"created": header.created, "space": header.space_name, "size": header.size, "command": mask_secrets(header.command)}
     note = f"Study **{header.name}** on corpus {header.corpus.name}{' (synthetic)' if header.corpus.synthetic else ''}."
-    return data_tags(header) | tags | {"mlflow.note.content": note}
+    return data_tags(header) | tags | {"mlflow.note.content": note, "mlflow.experimentKind": "custom_model_development"}
 
 
 def ending_tags(record: TrialRecord) -> dict[str, str]:

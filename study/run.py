@@ -170,14 +170,22 @@ def closing_lines(options: Options, folder: Path, page: Path, outcome: Outcome) 
     """Where the report is, and the exact commands that open the two dashboards on this study."""
     python = os.path.relpath(sys.executable)
     bin_folder = Path(python).parent
-    tracking = options.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
     storage = options.storage or f"sqlite:///{folder / 'optuna.db'}"
     return [
         *([] if outcome.finished else [f"not finished: {outcome.reason}"]),
         f"report            {page}",
-        f"MLflow UI         {bin_folder / 'mlflow'} ui --backend-store-uri {mask_secrets(tracking)} --port 5000",
+        *mlflow_lines(bin_folder, options.tracking_uri, folder),
         f"Optuna dashboard  {bin_folder / 'optuna-dashboard'} {mask_secrets(storage)} --port 8080",
     ]
+
+
+def mlflow_lines(bin_folder: Path, tracking: str | None, folder: Path) -> list[str]:
+    """How to see the runs; MLflow's own first page is about language models."""
+    if tracking is not None and tracking.startswith(("http:", "https:")):
+        return [f"MLflow UI         {mask_secrets(tracking)}"]
+    uri = mask_secrets(tracking or f"sqlite:///{folder / 'mlflow.db'}")
+    lines = [f"MLflow UI         {bin_folder / 'mlflow'} ui --backend-store-uri {uri} --port 5000"]
+    return lines if tracking else [*lines, "                  and then http://127.0.0.1:5000/#/experiments/1/runs"]
 
 
 if __name__ == "__main__":
