@@ -206,10 +206,8 @@ def _judged(c: Contrast, design: Design, cells: tuple[Cell, ...]) -> Contrast:
     folds = c.method.startswith(FOLDS)  # a plain t-test, and not a layout that was simulated
     refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, c.n_searches)
     if c.n_speakers < FEW_SPEAKERS:
-        folds = (
-            "grouped k-fold over all speakers, searched in each fold," if design.searched else "grouped k-fold over all speakers"
-        )
-        caveats += (f"Only {c.n_speakers} test speakers: {folds} would tell more.",)
+        remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
+        caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
     reason = next(
         (
             reason
