@@ -1,7 +1,9 @@
 """A study across the nodes of an in-process Ray cluster, one of which is killed in the middle."""
 
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -24,13 +26,15 @@ EPOCHS, TRIALS = 6, 3
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """A head on which nothing runs, and two nodes with room for one trial each."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets are in it
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder})
     try:
         for _ in range(2):
             made.add_node(num_cpus=1)
         yield made
     finally:
         made.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def witnesses(folder: Path) -> dict[str, list[tuple[int, str]]]:
