@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
@@ -9,12 +10,16 @@ import pytest
 from optuna.trial import TrialState
 
 from sermtl.errors import StudyError
-from study import patience
+from study import doctor, patience, status
 from study.database import place, without_password
+from study.declare import settle
+from study.header import write_header
+from study.lock import lock_study
 from study.store import Database, TrialBook, check_server, open_storage
 from tests.postgres import PASSWORD, Postgres
+from tests.test_doctor import all_records, declare
 from tests.test_store import drawn
-from tests.tracked import new_study
+from tests.tracked import identity, keep, new_study
 
 
 def told(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
@@ -197,3 +202,54 @@ def test_which_database_it_is_does_not_hang_on_how_one_logs_in() -> None:
     here = "postgresql+psycopg://ann:pw@db:5432/optuna?sslmode=require&sslpassword=x"
     assert place(here) == place("postgresql://bob@db:5432/optuna") == "postgresql://db:5432/optuna"
     assert without_password(here) == "postgresql+psycopg://ann@db:5432/optuna?sslmode=require"
+
+
+def test_status_finds_a_study_s_server_without_its_password(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = postgres.database()
+    folder = tmp_path / "runs" / "demo"
+    new_study(folder, storage=without_password(url))
+    storage = open_storage(folder, url)
+    book = TrialBook(storage, "demo/emotion.control/search-0")
+    number = drawn(book)
+    book.note(number, "identity", asdict(identity(number, "emotion.control")))
+    book.report(number, 2, 0.42)
+    book.flush(number)
+    other = TrialBook(storage, "demo2/emotion.mtl/search-0")  # of another study on the same server
+    other.note(drawn(other), "identity", asdict(identity(7, study="demo2")))
+    close(storage)
+    argv = ["demo", "--runs", str(tmp_path / "runs")]
+    with lock_study(folder):
+        assert status.main([*argv, "--storage", url]) == 0
+        assert "running    emotion.control/search-0/00000: epoch 2, value 0.4200" in capsys.readouterr().out
+        monkeypatch.setenv("PGPASSWORD", PASSWORD)
+        assert status.main(argv) == 0
+        assert capsys.readouterr().out.count("running    ") == 1
+        monkeypatch.setenv("PGPASSWORD", "wrong")
+        assert status.main(argv) == 0  # what the records tell is told all the same
+    told = capsys.readouterr().out
+    assert "running    not known: " in told
+    assert "give the right user and password" in told
+    assert "0 of 10 runs done" in told
+
+
+def test_a_study_stays_with_its_database_until_the_doctor_moves_it(
+    postgres: Postgres, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").mkdir()
+    folder = tmp_path / "runs" / "demo"
+    header = replace(declare(folder), storage="")
+    write_header(folder, header)
+    url = postgres.database()
+    moved = replace(header, storage=without_password(url))
+    with pytest.raises(StudyError, match=r"begun with Optuna's database 'SQLite in its folder', but now it is 'postgresql://127"):
+        settle(folder, moved)
+    for record in all_records(folder):
+        keep(folder, record)
+    argv = ["demo", "--runs", str(tmp_path / "runs"), "--storage", url, "--fix"]
+    assert doctor.main(argv) == 0, capsys.readouterr().out
+    assert [trial.state.name for trial in told(url, "demo/emotion.mtl/search-0")] == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert settle(folder, moved).storage == without_password(url)
+    with pytest.raises(StudyError, match="but now it is 'SQLite in its folder'"):
+        settle(folder, header)
