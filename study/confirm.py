@@ -32,9 +32,10 @@ from sermtl.errors import StudyError
 from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
 from sermtl.files import whole_file, write_text
 from sermtl.tasks import make_tasks
+from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
 from study.job import Job
-from study.journal import Journal, frozen_from
+from study.journal import Journal
 from study.prune import RungPruner
 from study.record import Identity, TrialRecord, read_records
 from study.space import Question, Space

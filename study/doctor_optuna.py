@@ -243,7 +243,7 @@ class _Settling:
 
     def _confirm(self) -> None:
         """The confirm runs, likewise. A number that has neither trial nor record gets a run that has neither."""
-        from study.journal import frozen_from
+        from study.ending import frozen_from
 
         book = TrialBook(self._storage, f"{self._case.header.name}/confirm")
         recorded = {record.identity.number: record for record in self._records if record.identity.phase == "confirm"}

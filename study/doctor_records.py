@@ -120,6 +120,7 @@ def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
         host=tags.get("host", ""),
         device=tags.get("device", ""),
         look=int(tags.get("look", 1)),
+        note=tags.get("note"),
     )
 
 

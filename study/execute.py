@@ -17,7 +17,7 @@ from study.cluster import Resources, connect, scratch, tune
 from study.job import Job, Workplace
 from study.journal import Journal, Tracker, View
 from study.lock import session_of
-from study.loop import Interrupted, Leave, Loop
+from study.loop import MAX_DEATHS, Interrupted, Leave, Loop, keep_signals
 from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, least_far_along
@@ -26,8 +26,6 @@ from study.slots import SlotQueue
 from study.space import Space
 from study.store import Database, open_storage
 from study.trial import StudyTrial, split_of
-
-MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
 
 __all__ = ["Interrupted", "Outcome", "Plan", "execute", "run_searches"]
 
@@ -132,6 +130,8 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
     loop = Loop(plan.folder, plan.max_device_hours, journal)
 
     def hand_out() -> Job | None:
+        if loop.again:
+            return loop.again.pop()
         taken = None if loop.closed() else least_far_along(sources) or journal.next_put_off()
         if taken is None:
             return None
@@ -140,8 +140,9 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
 
     try:
         with loop.signals():
-            queue = SlotQueue(plan.resources, connect(plan.resources), left, loop.guard(hand_out))
-            _fit(queue, loop)
+            with keep_signals():
+                slots = connect(plan.resources)
+            _fit(SlotQueue(plan.resources, slots, left, loop.guard(hand_out)), loop)
     except Leave:
         loop.stop_workers()
     finally:

@@ -90,6 +90,8 @@ class Report:
     rows      epoch rows the driver may not have yet; after a resume all of them
     state     'running', 'complete', 'failed' with a reason, 'crowded': the GPU's memory ran out, 'unwritable': the study's
               folder takes no more files, or 'unsuited': this node does not see what the driver sees
+    saved     epochs that are in the checkpoint; those after it are run again should the worker die
+    note      what befell the trial and its ending does not tell, or None
     device_s  seconds the trial has held its device, earlier attempts included
     result    what the job's `finish` returned
     """
@@ -97,6 +99,8 @@ class Report:
     rows: list[dict[str, float]]
     state: str = "running"
     reason: str | None = None
+    saved: int = 0
+    note: str | None = None
     device_s: float = 0.0
     host: str = ""
     device: str = ""

@@ -18,6 +18,8 @@ from optuna.trial import FrozenTrial
 
 from sermtl.config import RunConfig, make_config
 from sermtl.errors import StudyError
+from sermtl.files import sweep
+from study.ending import ending_attributes, optuna_value
 from study.job import Job, Report, checkpoint_folder
 from study.prune import RungPruner
 from study.record import Identity, State, TrialRecord, write_record
@@ -41,7 +43,9 @@ class Tracker(Protocol):
 class View(Protocol):
     """What the driver shows (study.view.View)."""
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None: ...
+    def trial(
+        self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None = None
+    ) -> None: ...
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Live:
     started: str
     since: float = field(default_factory=time.monotonic)
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
+    saved: int = 0  # epochs that no death of the worker can take back
+    note: str | None = None
     report: Report = field(default_factory=lambda: Report([]))
 
     @property
@@ -105,7 +111,7 @@ class Journal:
     def report(self, label: str, report: Report) -> bool:
         """Take a worker's report. Returns True when the trial is to stop: it ended, or is pruned at a rung."""
         live = self.live[label]
-        live.report = report
+        live.report, live.note = report, live.note or report.note
         stopped = self._take_rows(live, report.rows)
         if report.state == "unwritable":
             raise OSError(report.reason)
@@ -172,13 +178,13 @@ class Journal:
         """Note the epochs that are new; at each rung ask the pruner. Returns why to stop, or None.
 
         Between rungs only a report's last epoch goes to Optuna: short epochs come several to a report, and a
-        point per report is what a live curve needs. The record and MLflow get every epoch.
+        point per report is what a live curve needs. The record and MLflow get every epoch, MLflow only once it is in
+        the checkpoint or the trial has ended: an epoch that is run again must not be told twice.
         """
-        new = [row for row in rows if int(row["epoch"]) not in live.rows]
+        new = [row for row in rows if int(row["epoch"]) not in live.rows or row["epoch"] > live.saved]
         for row in new:
             epoch = int(row["epoch"])
             live.rows[epoch] = row
-            self._tracker.epoch(live.job.identity, row)
             value = row.get("value")
             if value is None or not math.isfinite(value):
                 continue
@@ -190,7 +196,14 @@ class Journal:
                 stop = live.pruner.verdict(live.book.study, live.frozen)
                 if stop is not None:
                     return stop
+        self._track(live, live.report.saved)
         return None
+
+    def _track(self, live: Live, until: int) -> None:
+        """MLflow may have the epochs up to this one."""
+        for epoch in range(live.saved + 1, until + 1):
+            self._tracker.epoch(live.job.identity, live.rows[epoch])
+        live.saved = max(live.saved, until)
 
     # ---- endings -------------------------------------------------------------------------------------------------
 
@@ -224,30 +237,35 @@ class Journal:
             host=report.host,
             device=report.device,
             look=job.look,
+            note=live.note,
         )
         write_record(self._folder, record)
         self._tell(live.book, record)
+        self._track(live, max(live.rows, default=0))
         self._tracker.run_ended(record, report.confusion)
         del self.live[job.label]
         self.spent_s += record.device_s
         self._clear(record)
         self._ended[state] += 1
         self._last_reason = reason if state == "FAILED" and reason else self._last_reason
-        self._show(live, state)
+        self._show(live, state, "; ".join(filter(None, (reason if state == "FAILED" else None, live.note))) or None)
 
     def _tell(self, book: TrialBook, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended."""
-        book.end(record.identity.number, FINISHED[record.state], _optuna_value(record), ending_attributes(record))
+        book.end(record.identity.number, FINISHED[record.state], optuna_value(record), ending_attributes(record))
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 
     def _clear(self, record: TrialRecord) -> None:
-        """Remove an ended trial's checkpoint, unless it is the best of its search: then the former best's."""
+        """Remove an ended trial's files, but for the model of its search's best: then the former best's."""
         folder = checkpoint_folder(self._folder, record.identity)
-        (folder / "checkpoint.pt").unlink(missing_ok=True)
-        (folder / "spent.json").unlink(missing_ok=True)
+        sweep(self._folder / "predictions" / record.identity.folder)  # a worker killed while it wrote them
         if record.identity.phase == "confirm":
+            shutil.rmtree(folder, ignore_errors=True)
             return
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name != "model.pt":
+                path.unlink(missing_ok=True)
         key = (record.identity.arm, record.identity.search)
         if record.value is not None and record.value > self.best_value(*key):
             loser = self._best.get(key)
@@ -257,49 +275,10 @@ class Journal:
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _show(self, live: Live, state: str) -> None:
+    def _show(self, live: Live, state: str, reason: str | None = None) -> None:
         last = max(live.rows, default=0)
         value = live.rows[last].get("value") if live.rows else None
-        self._view.trial(live.job.identity, state, last, live.job.epochs, value)
-
-
-def ending_attributes(record: TrialRecord) -> dict[str, Any]:
-    """Optuna's user attributes of an ended trial; those of its start are `identity`, `exempt` and `started`."""
-    last = record.epochs[-1] if record.epochs else {}
-    attributes: dict[str, Any] = {"device_s": record.device_s, "scores": {**last, **record.test_scores}}
-    if record.mlflow_run_id is not None:
-        attributes["mlflow_run_id"] = record.mlflow_run_id
-    if record.reason is not None:
-        attributes["reason"] = record.reason
-    return attributes
-
-
-def frozen_from(record: TrialRecord, distributions: dict[str, Any], attributes: dict[str, Any]) -> FrozenTrial:
-    """A finished Optuna trial as its record tells it (the database was lost)."""
-    try:
-        start, end = (datetime.fromisoformat(text).astimezone().replace(tzinfo=None) for text in (record.started, record.ended))
-    except ValueError as error:
-        raise StudyError(f"record of {record.identity.label}: {error}; run `python -m study.doctor`") from None
-    return FrozenTrial(
-        number=record.identity.number,
-        state=FINISHED[record.state],
-        value=_optuna_value(record),
-        datetime_start=start,
-        datetime_complete=end,
-        params=record.params,
-        distributions=distributions,
-        user_attrs={**attributes, **ending_attributes(record)},
-        system_attrs={},
-        intermediate_values={int(row["epoch"]): row["value"] for row in record.epochs if math.isfinite(row.get("value", math.nan))},
-        trial_id=-1,
-    )
-
-
-def _optuna_value(record: TrialRecord) -> float | None:
-    """Optuna wants a number of a complete trial; a split without a dev part has none to give."""
-    if record.state != "COMPLETE":
-        return None
-    return record.value if record.value is not None else 0.0
+        self._view.trial(live.job.identity, state, last, live.job.epochs, value, reason)
 
 
 def _now() -> str:

@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ from typing import Any
 from optuna.exceptions import StorageInternalError
 
 from sermtl.errors import SermtlError, StudyError
+from sermtl.files import NO_ROOM
 from study.cluster import free_slots, ray, tune
-from study.job import Report
+from study.job import Job, Report
 from study.journal import Journal
 from study.store import backup
 
@@ -30,6 +32,7 @@ Trial = tune.experiment.Trial
 
 WRITING = (OSError, sqlite3.Error, StorageInternalError)  # what a full disk or a busy database raises
 BACKUP_S = 300.0  # between two copies of the database
+MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
 SAVE_S = 4.0  # what an interrupted study gives its workers to write their checkpoints
 
 
@@ -52,6 +55,8 @@ class Loop:
     over_budget: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
     trials: list[Trial] = field(default_factory=list)  # Ray's
+    deaths: Counter[str] = field(default_factory=Counter)  # of workers, by the label of the trial they were given
+    again: list[Job] = field(default_factory=list)  # what is to be handed out again
     saved: float = field(default_factory=time.monotonic)
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,10 +96,17 @@ class Loop:
             self.saved = time.monotonic()
 
     def died(self, trial: Trial) -> None:
+        """Ray gives a trial up: because its worker died too often, or once, but before the trial ran."""
         label = trial.config["label"]
-        if label in self.journal.live:
-            deaths = trial.run_metadata.num_failures
-            self.journal.died(label, f"its worker process died {deaths} times (killed, or out of memory); see {_last_error(trial)}")
+        live = self.journal.live.get(label)
+        if live is None:
+            return
+        self.deaths[label] += max(1, trial.run_metadata.num_failures)
+        if self.deaths[label] <= MAX_DEATHS:
+            self.again.append(live.job)
+            return
+        why = f"its worker process died {self.deaths[label]} times (killed, or out of memory); see {_last_error(trial)}"
+        self.journal.died(label, why)
 
     def callback(self) -> tune.Callback:
         return _Watch(self.guard(self.step), self.guard(self.died))
@@ -120,8 +132,7 @@ class Loop:
 
     def raise_fault(self) -> None:
         if isinstance(self.fault, WRITING):
-            why = f"a store cannot be written ({self.fault}); when it can, the same command continues the study"
-            raise StudyError(f"{self.folder}: {why}") from self.fault
+            raise StudyError(cannot_write(self.folder, self.fault)) from self.fault
         if self.fault is not None:
             raise self.fault
 
@@ -134,7 +145,7 @@ class Loop:
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.stopping.is_set():
-                os._exit(128 + number)
+                end_at_once(number, frame)
             self.stopping.set()
             print("stopping; once more ends at once", file=sys.stderr, flush=True)
 
@@ -143,7 +154,61 @@ class Loop:
             yield
         finally:
             for number, handler in before.items():
+                signal.signal(number, end_at_once if self.stopping.is_set() else handler)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM interrupts as SIGINT does, wherever it falls; the second signal ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, end_at_once)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def keep_signals() -> Iterator[None]:
+    """Keep the handlers: `ray.init` takes SIGTERM for itself, as an exit without a word, in Python and below it."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit as stopped:  # Ray's answer to SIGTERM while it starts
+        raise KeyboardInterrupt from stopped
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def clear_lines(folder: Path) -> Iterator[None]:
+    """Raise StudyError, with the remedy, where a store or a file of the study cannot be written."""
+    try:
+        yield
+    except WRITING as error:
+        if isinstance(error, OSError) and error.errno not in NO_ROOM:
+            raise
+        raise StudyError(cannot_write(folder, error)) from error
+
+
+def cannot_write(folder: Path, error: BaseException) -> str:
+    first = str(error).strip().splitlines()[0]
+    return f"{folder}: a store cannot be written ({first}); when it can, the same command continues the study"
 
 
 class _Watch(tune.Callback):

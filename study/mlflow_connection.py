@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import secrets
 import sqlite3
 import warnings
 from contextlib import closing
@@ -11,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
+from sermtl.files import whole_file
 from sermtl.masking import mask_secrets
 from study.database import check_mlflow, first_line, refusal, refused
 
@@ -84,7 +86,8 @@ def prepare(uri: str) -> None:
     path = sqlite_path(uri)
     try:
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                _make_sqlite(path)
             with closing(sqlite3.connect(path, timeout=20)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
         if uri.partition("://")[0].partition("+")[0] in DATABASES:
@@ -99,3 +102,19 @@ def prepare(uri: str) -> None:
         if refused(error):
             raise StudyError(refusal(uri, error)) from None
         raise ConnectionError(first_line(error)) from None
+
+
+def _make_sqlite(path: Path) -> None:
+    """A database with MLflow's tables, whole or not at all: killed half way through them, MLflow would refuse it for ever."""
+    from mlflow import MlflowClient
+
+    for end in ("-wal", "-shm"):  # of a database that was lost: SQLite would write them into the new one
+        path.with_name(path.name + end).unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        making = temporary.with_name(f"{temporary.name}-{secrets.token_hex(4)}")  # MLflow keeps a connection by this name
+        try:
+            MlflowClient(f"sqlite:///{making}").search_experiments()
+            with closing(sqlite3.connect(making)) as source, closing(sqlite3.connect(temporary)) as target:
+                source.backup(target)
+        finally:
+            making.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from study.record import Identity, TrialRecord
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
 INTERRUPTED = "SCHEDULED"  # MLflow's word for a run that waits to be (re)started
 PER_EPOCH = ("learning_rate", "value", "loss_total")  # any of these tells which epochs a run already has
+ONCE = ("seconds_train",)  # no two trainings of an epoch have the same
 BATCH = 800  # metrics a call; MLflow takes 1,000 metrics, params and tags together
 
 Rows = dict[int, tuple[int, Mapping[str, float]]]  # epoch → (time in ms since 1970, scores)
@@ -129,11 +130,11 @@ class MlflowRuns:
         self.client.update_run(run_id, status="RUNNING")
         self.client.set_tag(run_id, "state", "RUNNING")
 
-    def logged_epochs(self, run_id: str) -> set[int]:
-        """Which epochs a run already holds."""
+    def logged_epochs(self, run_id: str) -> dict[int, dict[str, float]]:
+        """Which epochs a run already holds, with the one score of each that tells it from the same epoch run again."""
         present = self.client.get_run(run_id).data.metrics
-        key = next((key for key in PER_EPOCH if key in present), None)
-        return {metric.step for metric in self.client.get_metric_history(run_id, key)} if key else set()
+        key = next((key for key in (*ONCE, *PER_EPOCH) if key in present), None)
+        return {metric.step: {key: metric.value} for metric in self.client.get_metric_history(run_id, key)} if key else {}
 
     def holding(self, run_id: str | None, label: str) -> str | None:
         """`run_id` if this experiment has that run and it is of that identity."""
@@ -256,7 +257,8 @@ def experiment_tags(header: StudyHeader) -> dict[str, str]:
 def ending_tags(record: TrialRecord) -> dict[str, str]:
     """How a run ended, as tags."""
     tags = {"state": record.state, "exempt": str(record.exempt).lower(), "look": str(record.look)}
-    tags |= {"host": record.host, "device": record.device} | ({"reason": record.reason[:5000]} if record.reason else {})
+    told = {"host": record.host, "device": record.device, "reason": record.reason, "note": record.note}
+    tags |= {key: value[:5000] for key, value in told.items() if value}
     return {key: mask_secrets(value) for key, value in tags.items() if value}
 
 

@@ -80,6 +80,7 @@ class TrialRecord:
     mlflow_run_id    the MLflow run that projects this record
     started, ended   UTC, ISO 8601
     look             confirm only: 1 for the declared seeds, 2.. for seeds added later
+    note             what befell the run and its state does not tell, e.g. that it began again; else None
     """
 
     identity: Identity
@@ -100,6 +101,7 @@ class TrialRecord:
     host: str = ""
     device: str = ""
     look: int = 1
+    note: str | None = None
 
 
 _RECORD = TypeAdapter(TrialRecord)

@@ -10,6 +10,7 @@ from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
 from sermtl.errors import run_command
+from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
@@ -17,6 +18,7 @@ from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
+from study.loop import clear_lines, interruptible
 from study.options import Options, read_options
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
@@ -35,10 +37,21 @@ INTERRUPTED_CLOSE_S = 3.0  # the same when a person waits for the prompt
 def main(argv: list[str] | None = None) -> int:
     """Run, continue or re-render a study. Returns the exit code; raises UserError for a user's mistake."""
     options = read_options(argv)
+    try:
+        with interruptible():
+            return command(options)
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        print(str(stopped) or "stopped; the same command continues the study", file=sys.stderr)
+        return INTERRUPTED
+
+
+def command(options: Options) -> int:
+    """See `main`; raises KeyboardInterrupt when it is interrupted."""
     space = read_space(
         options.space, options.size, budget=options.budget, fixed=options.fixed, draws=options.draws, nested=options.nested
     )
-    corpus = open_corpus(options)
+    with clear_lines(options.runs):
+        corpus = open_corpus(options)
     check_tasks(space, corpus)
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
@@ -51,10 +64,11 @@ def main(argv: list[str] | None = None) -> int:
     if options.dry_run:
         print("\n".join([*lines, "dry run: nothing was run"]))
         return 0
-    with lock_study(folder):
+    with clear_lines(folder), lock_study(folder):
         if options.storage is not None:  # before the study is noted as being there
             begun = read_header(folder).created if header_path(folder).exists() else header.created
             check_server(options.storage, name, begun)
+        sweep(folder)
         return run_study(options, settle(folder, header), folder, space, corpus, resources, lines)
 
 
@@ -80,10 +94,9 @@ def run_study(
         view.header(lines)
         tracker.ready()  # an MLflow database that cannot hold the study is refused before anything is spent
         outcome = search_and_confirm(plan, header, view)
-    except (Interrupted, KeyboardInterrupt) as stopped:
+    except (Interrupted, KeyboardInterrupt):
         patience_s = INTERRUPTED_CLOSE_S
-        print(str(stopped) or f"stopped; the same command continues {folder}", file=sys.stderr)
-        return INTERRUPTED
+        raise
     finally:
         view.close()
         tracker.close(patience_s)

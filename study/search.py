@@ -16,8 +16,9 @@ from optuna.trial import FrozenTrial
 
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
+from study.ending import frozen_from
 from study.job import Job, Workplace
-from study.journal import Journal, frozen_from
+from study.journal import Journal
 from study.prune import RungPruner, is_exempt
 from study.record import Identity, TrialRecord
 from study.space import Arm, Space

@@ -3,6 +3,7 @@
 The driver's thread adds to a note while MLflow's thread writes it: both only use single dict and set operations.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from study.confusion_figure import class_names, draw_confusion
 from study.header import StudyHeader
 from study.ledger import Ledger
 from study.mlflow_connection import store_name
-from study.mlflow_runs import STATUS, MlflowRuns, Rows, ending_scores, ending_tags, flat_params, record_rows
+from study.mlflow_runs import STATUS, MlflowRuns, Rows, ending_scores, ending_tags, flat_params, metric_name, record_rows
 from study.record import Identity, TrialRecord, read_record
 
 Confusion = Mapping[str, ArrayLike]  # task → (C, C) counts, rows true
@@ -38,6 +39,7 @@ class Note:
     described: bool = False  # params are written
     rows: Rows = field(default_factory=dict)
     logged: set[int] = field(default_factory=set)
+    found: Mapping[int, Mapping[str, float]] = field(default_factory=dict)  # what an earlier driver had logged
     confusion: Confusion = field(default_factory=dict)
     flushed: float = 0.0  # time.monotonic() of the last batch
 
@@ -63,7 +65,8 @@ class NoteWriter:
         found = store.open.get(label) or store.holding(note.known, label) or (store.find(label) if note.uncertain else None)
         note.uncertain = True  # should MLflow's answer be lost now, the next attempt looks first
         if found:
-            note.logged |= store.logged_epochs(found)
+            note.found = store.logged_epochs(found)
+            note.logged |= note.found.keys()
             if note.running:
                 store.resume(found)
             store.open.pop(label, None)
@@ -85,6 +88,8 @@ class NoteWriter:
         if note.run_id is None:
             note.identity, note.searched, note.started = record.identity, tuple(record.params), record.started
             self.open_run(note)
+        if not _agree(note.found, record):
+            self._begin_again(note, record)
         run_id = str(note.run_id)
         rows = {epoch: note.rows.get(epoch, row) for epoch, row in record_rows(record).items() if epoch not in note.logged}
         params = {} if note.described else flat_params(record.config)
@@ -94,6 +99,13 @@ class NoteWriter:
             self._log_confusion(run_id, task, counts, record)
         self.store.end(run_id, STATUS[record.state], record.ended)
         self.ledger.add(note.folder, run_id)
+
+    def _begin_again(self, note: Note, record: TrialRecord) -> None:
+        """A new run in place of one whose epochs are not the record's: the trial lost its checkpoint, or Optuna its newest rows."""
+        self.store.delete(str(note.run_id))
+        note.found, note.described = {}, False
+        note.logged.clear()
+        note.run_id = self.store.create(record.identity, tuple(record.params), record.started)
 
     def interrupt(self, note: Note) -> None:
         """Mark a run as waiting for the study to be continued."""
@@ -110,3 +122,16 @@ class NoteWriter:
         synthetic = ", synthetic" if self.store.header.corpus.synthetic else ""
         figure = draw_confusion(task, cells, names, f"{part} clips{synthetic}, {record.identity.folder}")
         self.store.client.log_figure(run_id, figure, f"confusion_{task}_{part}.png")
+
+
+def _agree(found: Mapping[int, Mapping[str, float]], record: TrialRecord) -> bool:
+    """Whether a record has the epochs that MLflow holds, with these scores."""
+    rows = {int(row["epoch"]): row for row in record.epochs}
+    return all(
+        epoch in rows and all(_same(value, rows[epoch].get(metric_name(key), math.nan)) for key, value in scores.items())
+        for epoch, scores in found.items()
+    )
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9) or (math.isnan(one) and math.isnan(other))

@@ -5,7 +5,6 @@ after any restart goes on from there. The driver alone writes to the stores (dec
 """
 
 import contextlib
-import errno
 import functools
 import gc
 import importlib
@@ -25,13 +24,12 @@ import numpy as np
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Split
 from sermtl.errors import CheckpointError, CorpusError, SermtlError
-from sermtl.files import write_text
+from sermtl.files import NO_ROOM, write_text
 from study.cluster import tune
 from study.job import Job, Report
 from study.lock import session_of
 from study.shared_store import NodeError, check_workplace, open_corpus
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # the disk's failure is the study's, not this trial's
 REPORT_S = 0.5  # shorter epochs are reported together, so that the driver is asked at most twice a second
 SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")
 
@@ -91,6 +89,8 @@ class Attempt:
         self._before_s = _spent_s(job.folder)
         self._epochs: Generator[Any, None, None] | None = None
         self._run: Any = None
+        self._saved_epochs = 0
+        self._note: str | None = None
 
     def step(self) -> Report:
         """Train until the driver should hear of it: a rung, the end, a failure, or half a second."""
@@ -100,6 +100,7 @@ class Attempt:
         except Exception as error:
             report.state, report.reason = _state(error), _reason(error)
             self.spoiled = _spoils(error)
+        report.saved, report.note = self._saved_epochs, self._note
         if report.state == "crowded":
             if self._is_ours():
                 self._note_spent()
@@ -116,6 +117,8 @@ class Attempt:
             if result is None:
                 raise SermtlError(f"training ended before its last epoch, {self.job.epochs}")
             report.rows += self._new_rows(result)
+            if self._run is None:
+                self._saved_epochs = result.epoch - 1  # what came out of the checkpoint
             self._run = result.run
             if result.epoch >= self.job.epochs:
                 return self._finish(report, result)
@@ -127,8 +130,9 @@ class Attempt:
     def _next_epoch(self) -> Any:
         try:
             return next(self._epochs or self._start(), None)
-        except CheckpointError:
+        except CheckpointError as error:
             # Written whole, so only a failing disk or foreign hands get here: the trial starts again from nothing.
+            self._note = f"began again from its first epoch: {_reason(error)}"
             shutil.rmtree(self.job.folder, ignore_errors=True)
             return next(self._start(), None)
 
@@ -171,6 +175,7 @@ class Attempt:
         """Write the checkpoint, whole, unless another driver has taken the study over."""
         if self._run is not None and self._is_ours():
             self._run.save(self.job.folder / "checkpoint.pt")
+            self._saved_epochs = int(self._run.history[-1]["epoch"])
             self._note_spent()
             self._saved = time.monotonic()
 

@@ -50,14 +50,21 @@ class View:
             self._live = Live(get_renderable=self._screen, console=self._console, refresh_per_second=2)
             self._live.start()
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
-        """A trial's news: `state` is 'running', 'COMPLETE', 'PRUNED' or 'FAILED'; `value` the objective after `epoch`."""
+    def trial(
+        self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None = None
+    ) -> None:
+        """A trial's news: `state` is 'running', 'COMPLETE', 'PRUNED' or 'FAILED'; `value` the objective after `epoch`.
+
+        reason: why it failed, or what else befell it; said in a terminal too, above the table.
+        """
         if self._progress is None:
             self.phase(identity.phase, {})
         assert self._progress is not None
         self._progress.trial(identity, state, epoch, epochs, value)
         if state != "running" and self._live is None:
-            self._say(self._ending(self._progress, identity, state, epoch, epochs, value))
+            self._say(self._ending(self._progress, identity, state, epoch, epochs, value, reason))
+        elif reason:
+            self._say(Text(f"{identity.folder} {state.lower()}: {reason}"))
 
     def close(self) -> None:
         """Leave the last state on the screen."""
@@ -68,11 +75,14 @@ class View:
     def _say(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True)
 
-    def _ending(self, progress: Progress, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> Text:
+    def _ending(
+        self, progress: Progress, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None
+    ) -> Text:
         arm = progress.arms[identity.arm]
         ended, wanted = (sum(getattr(a, name) for a in progress.arms.values()) for name in ("ended", "total"))
         text = Text(
             f"{identity.folder} {state.lower()} after {epoch}/{epochs} epochs, value {score(value)}, best {score(arm.best)}"
+            f"{f' ({reason})' if reason else ''}"
         )
         return text.append(f"; {ended}/{wanted} done, {duration(progress.left_s())} left")
 

@@ -78,12 +78,12 @@ class SilentTracker:
 class PrintingView:
     """One line per ending or report, so that a test can wait for one."""
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: Any = None) -> None:
         print(identity.folder, state, epoch, flush=True)
 
 
 class SilentView:
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: Any = None) -> None:
         pass
 
 

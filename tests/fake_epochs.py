@@ -101,6 +101,17 @@ def troubled(config: RunConfig, corpus: Any, **where: Any) -> Iterator[FakeResul
         yield result
 
 
+def last_words(config: RunConfig, corpus: Any, **where: Any) -> Iterator[FakeResult]:
+    """Trial 1's process dies when it is tidied up after the trial: as it is being given the next one."""
+    for result in noop(config, corpus, **where):
+        try:
+            yield result
+        except GeneratorExit:
+            if config.seed % 10 == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise
+
+
 def hopeless(config: RunConfig, corpus: Any, **where: Any) -> Iterator[FakeResult]:
     """Every trial raises."""
     raise ValueError("nothing works")

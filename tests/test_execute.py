@@ -91,6 +91,13 @@ def test_troubled_trials_fail_with_their_reason_and_a_killed_worker_resumes(tmp_
 
 
 @pytest.mark.usefixtures("ray_here")
+def test_a_worker_that_dies_before_its_trial_runs_costs_no_trial(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus, "tests.fake_epochs:last_words", trials=5, rungs=())
+    assert run_searches(plan).finished
+    assert [(r.state, r.reason) for r in check_consistent(plan.folder, 5)] == [("COMPLETE", None)] * 10
+
+
+@pytest.mark.usefixtures("ray_here")
 def test_a_study_in_which_most_trials_fail_stops_early_and_can_be_continued(tmp_path: Path, tiny_corpus: Corpus) -> None:
     plan = toy_plan(tmp_path, tiny_corpus, "tests.fake_epochs:hopeless")
     with pytest.raises(StudyError, match=r"5 of the first 5 trials failed, the last with: ValueError: nothing works"):
@@ -149,25 +156,28 @@ def wait_for(driver: subprocess.Popen[str], word: str, lines: int) -> None:
     raise AssertionError(driver.communicate())
 
 
+def interrupt(driver: subprocess.Popen[str], number: int) -> None:
+    began = time.monotonic()
+    driver.send_signal(number)
+    _, err = driver.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert driver.returncode == 3, err
+    assert "the same command continues" in err
+
+
 @pytest.mark.usefixtures("ray_here")
-def test_a_killed_and_an_interrupted_driver_are_continued_by_the_same_command(tmp_path: Path, tiny_corpus: Corpus) -> None:
+def test_an_interrupted_driver_is_continued_by_the_same_command(tmp_path: Path, tiny_corpus: Corpus) -> None:
     folder = tmp_path / "runs"
     driver = start_driver(tmp_path, tiny_corpus)
     wait_for(driver, "running 2", 1)
     with pytest.raises(StudyError, match=rf"process {driver.pid} on .* is running this study"), lock_study(folder):
         pass
-    driver.kill()
-    driver.communicate()
+    interrupt(driver, signal.SIGTERM)
     ended = {path: path.read_bytes() for path in (folder / "records").rglob("*.json")}
 
     driver = start_driver(tmp_path, tiny_corpus)
     wait_for(driver, "running 2", 1)
-    began = time.monotonic()
-    driver.send_signal(signal.SIGINT)
-    _, err = driver.communicate(timeout=30)
-    assert time.monotonic() - began < 10
-    assert driver.returncode == 3
-    assert "the same command continues" in err
+    interrupt(driver, signal.SIGINT)
     states = {(name, trial.number): trial.state.name for name, trials in optuna_trials(folder).items() for trial in trials}
     assert "RUNNING" not in states.values()
     assert "WAITING" in states.values()

@@ -1,12 +1,14 @@
 """Records and headers: written once, read back equal, refused when damaged."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sermtl.errors import StudyError, UserError, run_command
-from sermtl.files import sha256, whole_file
+from sermtl.files import sha256, sweep, whole_file
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
 from study.record import Identity, TrialRecord, read_record, read_records, record_path, write_record
 
@@ -74,6 +76,22 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
         temporary.write_text("whole")
     assert path.read_text() == "whole"
     assert sha256(path).startswith("5d5766cf")  # sha256("whole")
+
+
+def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from sermtl.files import sweep, whole_file
+with whole_file(Path({str(tmp_path)!r}) / "a" / "record.json") as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert [path.name[:13] for path in (tmp_path / "a").iterdir()] == [".record.json."]
+    (tmp_path / "a" / "kept.part.json").touch()
+    sweep(tmp_path)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept.part.json"]
 
 
 def test_a_users_mistake_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

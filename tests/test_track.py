@@ -1,15 +1,9 @@
 """MLflow follows the study: every run once, every epoch once, nothing left RUNNING, and never in the driver's way."""
 
-import contextlib
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +15,9 @@ from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
 from study.ledger import Ledger
-from study.mlflow_connection import unreachable
+from study.mlflow_connection import default_uri, prepare, unreachable
 from study.track import Tracker
+from tests.mlflow_server import Server
 from tests.tracked import CONFIG, history, identity, keep, make_record, make_template, mlflow_runs, new_study, rows
 
 
@@ -185,6 +180,45 @@ def test_a_killed_driver_leaves_no_duplicate(folder: Path, header: StudyHeader, 
     assert [runs[identity(number).label].info.run_id for number in range(3)] == ids
     assert [runs[identity(number).label].info.status for number in range(3)] == ["FINISHED", "FINISHED", "SCHEDULED"]
     assert [epoch for epoch, _ in history(folder, runs[identity(1).label])] == [1, 2, 3]
+
+
+def test_epochs_that_are_not_the_records_are_written_anew(folder: Path, header: StudyHeader) -> None:
+    """A trial that lost its checkpoint ran its epochs again, and ended earlier: MLflow holds what the record says, once."""
+    first = Tracker(folder, header)
+    first.run_started(identity(), CONFIG, {})
+    for row in rows(3):
+        first.epoch(identity(), row)
+    first.close()
+    again = [{**row, "seconds_train": row["seconds_train"] + 0.25} for row in rows(2)]
+    second = Tracker(folder, header)
+    second.run_started(identity(), CONFIG, {})
+    second.run_ended(keep(folder, replace(make_record(identity(), "PRUNED", 2), epochs=again)))
+    assert second.close() == 0
+    run = mlflow_runs(folder)[identity().label]
+    assert history(folder, run, "seconds_train") == [(1, 1.25), (2, 1.25)]
+    assert history(folder, run) == [(1, 0.41), (2, 0.42)]
+    assert (run.info.status, run.data.params["epochs"]) == ("KILLED", "3")
+
+
+def test_a_killed_start_leaves_no_half_made_database(folder: Path, header: StudyHeader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's tables are made in 50 steps; its own check takes a database that stopped between them for an older one's."""
+    from mlflow.store.db import utils
+
+    (folder / "mlflow.db").unlink()
+    (folder / "mlflow.db-wal").write_bytes(b"of a database that was lost")
+
+    def half(engine: Any) -> None:
+        utils.InitialBase.metadata.create_all(engine)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(utils, "_initialize_tables", half)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(default_uri(folder))
+    assert [path.name for path in folder.glob("*mlflow.db*")] == []
+    monkeypatch.undo()
+    tracker = Tracker(folder, header)
+    assert tracker.ready()
+    tracker.close()
 
 
 def abandon(tracker: Tracker) -> None:
@@ -369,41 +403,6 @@ def test_the_ledger_survives_half_a_line(tmp_path: Path) -> None:
     again.add("a/search-0/00001", "2")
     assert Ledger(tmp_path, "here").runs == {"a/search-0/00000": "1", "a/search-0/00001": "2"}
     assert Ledger(tmp_path, "there").runs == {}
-
-
-class Server:
-    """A real `mlflow server` on loopback, stopped and started again on the same port and database."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        store = [
-            "--backend-store-uri",
-            f"sqlite:///{self.folder}/server.db",
-            "--artifacts-destination",
-            str(self.folder / "artifacts"),
-        ]
-        command = [str(Path(sys.executable).with_name("mlflow")), "server", *store, "--port", str(self.port), "--workers", "1"]
-        with open(self.folder / "server.log", "ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        wait_for(self._answers, seconds=120)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=1) as reply:
-            return bool(reply.status == 200)
-        return False
-
-    def stop(self) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture

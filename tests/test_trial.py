@@ -69,6 +69,14 @@ def test_a_damaged_checkpoint_starts_the_trial_again(job: Job) -> None:
     (job.folder / "checkpoint.pt").write_text("half a checkp")
     report = Attempt(job).step()
     assert (report.state, epochs(report)) == ("running", [1, 2])
+    assert report.note == f"began again from its first epoch: {job.folder / 'checkpoint.pt'}: not a checkpoint"
+
+
+def test_a_report_says_which_epochs_cannot_be_lost(job: Job) -> None:
+    saving = replace(at(job, "noop", checkpoint_s=0.0), rungs=(1, 2))
+    assert [Attempt(saving).step().saved, Attempt(saving).step().saved] == [1, 2]
+    resumed = Attempt(replace(job, rungs=(4,))).step()
+    assert (epochs(resumed), resumed.saved) == ([1, 2, 3, 4], 2)
 
 
 @pytest.mark.parametrize(

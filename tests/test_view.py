@@ -47,12 +47,14 @@ def test_piped_output_has_a_line_per_ending(clock: Clock) -> None:
     clock.now = 10
     view.trial(identity(0), "COMPLETE", 3, 3, 0.43)
     view.trial(identity(1), "PRUNED", 1, 3, 0.1)
+    view.trial(identity(2), "FAILED", 1, 3, None, "the loss is nan at step 17")
     view.close()
     assert written(view) == [
         "study demo",
         "search: 4 runs in 2 arms",
         "emotion.mtl/search-0/00000 complete after 3/3 epochs, value 0.4300, best 0.4300; 1/4 done, 30 s left",
         "emotion.mtl/search-0/00001 pruned after 1/3 epochs, value 0.1000, best 0.4300; 2/4 done, 10 s left",
+        "emotion.mtl/search-0/00002 failed after 1/3 epochs, value -, best 0.4300 (the loss is nan at step 17); 3/4 done, 7 s left",
     ]
 
 

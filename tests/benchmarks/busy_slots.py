@@ -43,7 +43,9 @@ class Clock:
         self.first = self.last = 0.0
         self.ended: list[str] = []
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+    def trial(
+        self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None = None
+    ) -> None:
         now = time.perf_counter()
         if epoch and not self.first:
             self.first = now

@@ -61,7 +61,9 @@ class Clock:
     ended: int = 0
     cpu_s: list[dict[int, tuple[str, float]]] = field(default_factory=list)  # at the first report and at the last ending
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+    def trial(
+        self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None = None
+    ) -> None:
         self.ended += state not in ("running", "waiting")
         if epoch and (not self.first or self.ended == self.trials):
             self.first = self.first or time.perf_counter()
