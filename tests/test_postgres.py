@@ -15,6 +15,7 @@ from study.database import place, without_password
 from study.declare import settle
 from study.header import write_header
 from study.lock import lock_study
+from study.mlflow_connection import prepare
 from study.store import Database, TrialBook, check_server, open_storage
 from tests.postgres import PASSWORD, Postgres
 from tests.test_doctor import all_records, declare
@@ -253,3 +254,17 @@ def test_a_study_stays_with_its_database_until_the_doctor_moves_it(
     assert settle(folder, moved).storage == without_password(url)
     with pytest.raises(StudyError, match="but now it is 'SQLite in its folder'"):
         settle(folder, header)
+
+
+def test_mlflow_s_database_is_refused_or_waited_for(postgres: Postgres) -> None:
+    """MLflow itself would ask ten times, for two minutes, and not say why."""
+    url = postgres.database()
+    prepare(url)
+    with pytest.raises(StudyError, match="createdb"):
+        prepare(postgres.url("nowhere"))
+    with pytest.raises(StudyError, match="give the right user and password") as raised:
+        prepare(postgres.url("postgres", password="s3cret"))
+    assert "s3cret" not in str(raised.value)
+    postgres.stop()
+    with pytest.raises(ConnectionError, match="refused"):
+        prepare(url)

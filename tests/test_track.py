@@ -1,5 +1,6 @@
 """MLflow follows the study: every run once, every epoch once, nothing left RUNNING, and never in the driver's way."""
 
+import http.server
 import threading
 import time
 from collections.abc import Iterator
@@ -351,6 +352,29 @@ def test_a_database_of_another_version_is_refused(folder: Path, header: StudyHea
 
     assert "mlflow db upgrade sqlite:///" in stamp("451aebb31d03")  # MLflow 1.0's
     assert "pip install -U mlflow" in stamp("f00000000000")
+
+
+def test_a_server_that_refuses_us_is_not_taken_for_one_that_is_away(folder: Path, header: StudyHeader) -> None:
+    class Closed(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's name
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *about: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Closed)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    tracker = Tracker(folder, header, f"http://ann:hunter2@127.0.0.1:{server.server_port}")
+    with pytest.raises(StudyError, match=r"MLflow refuses: .*401") as raised:
+        tracker.ready()
+    assert "hunter2" not in str(raised.value)
+    tracker.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 def test_a_database_that_is_none_is_refused(folder: Path, header: StudyHeader) -> None:
