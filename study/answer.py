@@ -196,6 +196,7 @@ class Results:
     arms        arm key -> its per-speaker scores
     baselines   split id -> task -> {'chance': x, 'duration_only': y}; {} before the test part was opened
     opened      opened.json as it stands (who opened the test part, when); {} before
+    forecast    what the study was expected to take and what it took, a sentence; '' where that is not known
     notes       what is missing or must be said of the whole study, in sentences: unfinished confirm runs, synthetic data, ...
     """
 
@@ -206,3 +207,4 @@ class Results:
     baselines: dict[str, dict[str, dict[str, float]]]
     opened: dict[str, Any]
     notes: tuple[str, ...]
+    forecast: str = ""

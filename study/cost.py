@@ -1,7 +1,7 @@
 """What a study would cost, told before anything is spent: measured on a few batches, multiplied by the budget."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -27,6 +27,7 @@ class Cost:
     device_s      device-seconds of all trials and confirm runs; wall_s: with `slots` of them at once
     confirm_runs  confirm runs of all arms, searches and splits
     model         the network in words
+    epochs        phase -> epochs that one of its runs is expected to have, pruned ones included
     probed_on     where it was measured, in words, when that is not where trials will run; else ''
     """
 
@@ -36,6 +37,7 @@ class Cost:
     confirm_runs: int
     model: str
     probed_on: str = ""
+    epochs: dict[str, float] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -56,7 +58,8 @@ def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
     confirm_s = confirmed * (config.epochs * epoch_s + TRIAL_S + (len(corpus) - train - dev) * evaluate_s)
     slots = resources.slots or (_slots_here(resources) if resources.address is None else max(1, room(resources)))
     device_s = search_s + confirm_s
-    return Cost(device_s, START_S + device_s / slots, slots, confirmed, model, probed_on)
+    epochs = {"search": expected_epochs(space, config.epochs), "confirm": float(config.epochs)}
+    return Cost(device_s, START_S + device_s / slots, slots, confirmed, model, probed_on, epochs)
 
 
 def expected_epochs(space: Space, total: float) -> float:

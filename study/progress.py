@@ -50,10 +50,15 @@ class Progress:
     """A phase's progress, told trial by trial. `clock` returns seconds."""
 
     def __init__(
-        self, name: str, total: Mapping[str, int], ended: Iterable[TrialRecord] = (), clock: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        total: Mapping[str, int],
+        ended: Iterable[TrialRecord] = (),
+        clock: Callable[[], float] = time.monotonic,
+        forecast_s: Callable[[], float | None] | None = None,
     ) -> None:
-        """`total`: trials wanted per arm; `ended`: records that this phase has already."""
-        self.name, self._clock = name, clock
+        """`total`: trials wanted per arm; `ended`: records that this phase has already; forecast_s: a better-informed `left_s`."""
+        self.name, self._clock, self._forecast_s = name, clock, forecast_s
         self.started = clock()
         self.arms = {arm: ArmProgress(count) for arm, count in total.items()}
         self.running: dict[str, Running] = {}
@@ -92,15 +97,17 @@ class Progress:
         An arm's trials are expected to last as its ended ones did on average, pruned ones included; while none has
         ended, as the other arms' did or as the running ones' epochs foretell.
         """
+        if self._forecast_s is not None and (foretold := self._forecast_s()) is not None:
+            return foretold
         ended = sum(arm.ended for arm in self.arms.values())
         now = self._clock()
         if ended:
             mean = sum(arm.seconds for arm in self.arms.values()) / ended
         else:
-            foretold = [(now - run.since) * run.epochs / run.epoch for run in self.running.values() if run.epoch]
-            if not foretold:
+            by_epochs = [(now - run.since) * run.epochs / run.epoch for run in self.running.values() if run.epoch]
+            if not by_epochs:
                 return None
-            mean = sum(foretold) / len(foretold)
+            mean = sum(by_epochs) / len(by_epochs)
         work = sum(arm.left * (arm.seconds / arm.ended if arm.ended else mean) for arm in self.arms.values())
         work -= sum(min(now - run.since, mean) for run in self.running.values())
         return max(work, 0.0) / self._slots

@@ -27,10 +27,12 @@ from study.answer import (
     Winner,
 )
 from study.contrast import Contrast, Interval, McNemar, with_family
+from study.forecast import in_words, read_forecast
 from study.header import StudyHeader, read_header
 from study.question import answer, declared_contrast, gather, mean_scores
 from study.record import TrialRecord, read_records
 from study.scores import read_runs
+from study.wording import duration
 
 __all__ = [
     "ArmResult",
@@ -75,6 +77,7 @@ def load_results(folder: Path) -> Results:
         baselines=_read_json(folder / "baselines.json", _BASELINES),
         opened=_read_json(folder / "opened.json", _OPENED),
         notes=(*_notes(header, records), *unreadable),
+        forecast=in_words(told, duration) if (told := read_forecast(folder)) is not None else "",
     )
 
 

@@ -12,10 +12,11 @@ from sermtl.corpus import Corpus
 from sermtl.errors import run_command
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
-from study.confirm import confirm_runs, run_confirm
+from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
+from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
 from study.loop import clear_lines, interruptible
@@ -69,14 +70,22 @@ def command(options: Options) -> int:
             begun = read_header(folder).created if header_path(folder).exists() else header.created
             check_server(options.storage, name, begun)
         sweep(folder)
-        return run_study(options, settle(folder, header), folder, space, corpus, resources, lines)
+        return run_study(options, settle(folder, header), folder, space, corpus, resources, cost, lines)
 
 
 def run_study(
-    options: Options, header: StudyHeader, folder: Path, space: Space, corpus: Corpus, resources: Resources, lines: list[str]
+    options: Options,
+    header: StudyHeader,
+    folder: Path,
+    space: Space,
+    corpus: Corpus,
+    resources: Resources,
+    cost: Cost,
+    lines: list[str],
 ) -> int:
     """Search, confirm, report: whatever of it is left to do."""
     view = View()
+    forecast = Forecast(folder, view, foretell(space, cost), read_records(folder))
     tracker = Tracker(folder, header, options.tracking_uri)
     plan = Plan(
         name=header.name,
@@ -85,7 +94,7 @@ def run_study(
         corpus=corpus,
         resources=resources,
         tracker=tracker,
-        view=view,
+        view=forecast,
         max_device_hours=options.max_device_hours,
         storage=options.storage,
     )
@@ -93,29 +102,38 @@ def run_study(
     try:
         view.header(lines)
         tracker.ready()  # an MLflow database that cannot hold the study is refused before anything is spent
-        outcome = search_and_confirm(plan, header, view)
+        outcome = search_and_confirm(plan, header, view, forecast)
+        forecast.write(finished=outcome.finished)
     except (Interrupted, KeyboardInterrupt):
         patience_s = INTERRUPTED_CLOSE_S
         raise
     finally:
         view.close()
+        forecast.write()
         tracker.close(patience_s)
     page = write_report(folder)
     print("\n".join(closing_lines(options, folder, page, outcome)))
     return 0
 
 
-def search_and_confirm(plan: Plan, header: StudyHeader, view: View) -> Outcome:
+def search_and_confirm(plan: Plan, header: StudyHeader, view: View, forecast: Forecast) -> Outcome:
     """Both phases; the second begins only once the first has finished."""
-    space, budget = plan.space, plan.space.budget
-    if space.searched:
-        view.phase("search", {arm.key: budget.trials * budget.searches for arm in space.arms}, ended(plan.folder, "search"))
+    wanted = forecast.told.wanted
+    if plan.space.searched:
+        view.phase("search", wanted["search"], ended(plan.folder, "search"), forecast.left_s)
     outcome = run_searches(plan)
     if not outcome.finished:
         return outcome
-    each = confirm_runs(space) // len(header.confirm)
-    view.phase("confirm", dict.fromkeys(header.confirm, each), ended(plan.folder, "confirm"))
+    view.phase("confirm", wanted["confirm"], ended(plan.folder, "confirm"), forecast.left_s)
     return run_confirm(plan, declared_seeds=header.budget["seeds"])
+
+
+def foretell(space: Space, cost: Cost) -> Foretold:
+    """What is known of a study's length beforehand."""
+    budget, arms = space.budget, confirm_arms(space)
+    search = {arm.key: budget.trials * budget.searches for arm in space.arms} if space.searched else {}
+    confirm = dict.fromkeys(arms, confirm_runs(space) // len(arms))
+    return Foretold(round(cost.wall_s, 1), cost.slots, {"search": search, "confirm": confirm}, cost.epochs)
 
 
 def ended(folder: Path, phase: str) -> list[TrialRecord]:

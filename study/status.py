@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
+from study.forecast import in_words, left_by_records_s, read_forecast
 from study.header import StudyHeader, header_path, read_header
 from study.ledger import record_folders
 from study.progress import Progress
@@ -150,6 +151,7 @@ def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple
         "spent",
         f"{duration(sum(spent.values()))} of device time: search {duration(spent['search'])}, confirm {duration(spent['confirm'])}",
     )
+    yield from _time_left(folder, records)
     yield (
         "test part",
         "opened; the search is closed" if (folder / "opened.json").exists() else "sealed until the winners are confirmed",
@@ -157,6 +159,14 @@ def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple
     yield "report", str(report_path(folder)) if report_path(folder).exists() else "not written yet"
     if not standing.holder:
         yield "go on", mask_secrets(header.command)
+
+
+def _time_left(folder: Path, records: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:
+    """What the study was expected to take, and what is left by what was seen."""
+    told = read_forecast(folder)
+    if told is not None:
+        left_s = None if told.finished else left_by_records_s(told, records)
+        yield "time", in_words(told, duration) + ("" if left_s is None else f" About {duration(left_s)} left.")
 
 
 def _phase_table(progress: Progress) -> Table:

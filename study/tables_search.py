@@ -32,9 +32,8 @@ def spend_table(results: Results) -> Table:
         "confirm, device time",
     )
     total = sum(arm.spend.search_device_s + arm.spend.confirm_device_s for question in results.questions for arm in question.arms)
-    return Table(
-        "Spend of each arm", columns, "twnnnnnnn", tuple(rows), (f"Together {duration(total)} of device time.",), "spend.csv"
-    )
+    notes = (f"Together {duration(total)} of device time.", *([results.forecast] if results.forecast else []))
+    return Table("Spend of each arm", columns, "twnnnnnnn", tuple(rows), notes, "spend.csv")
 
 
 def winners_table(question: QuestionResult) -> Table | None:

@@ -38,10 +38,16 @@ class View:
         for line in lines:
             self._say(Text(line))
 
-    def phase(self, name: str, total: Mapping[str, int], ended: Iterable[TrialRecord] = ()) -> None:
+    def phase(
+        self,
+        name: str,
+        total: Mapping[str, int],
+        ended: Iterable[TrialRecord] = (),
+        forecast_s: Callable[[], float | None] | None = None,
+    ) -> None:
         """A phase begins: trials wanted per arm, and the records it has already."""
         self.close()
-        self._progress = progress = Progress(name, total, ended, self._clock)
+        self._progress = progress = Progress(name, total, ended, self._clock, forecast_s)
         done = sum(arm.ended for arm in progress.arms.values())
         wanted = sum(total.values())
         if not self._console.is_terminal:

@@ -56,6 +56,27 @@ def busy_words(found: dict[str, Any]) -> tuple[str, str, str]:
     return f"{found['ours']['wall_s']:.1f} s", f"ideal {found['ours']['ideal_s']:.1f} s", f"{100 * found['ratio']:.1f} %"
 
 
+def scale_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    mine, (few_s, many_s) = found["ours"], found["ours"]["trial_s"].values()
+    grown = f"{mine['mb_per_1000_trials']:.1f} MB per 1,000 trials"
+    words = f"report {mine['report_s']:.1f} s, continue {mine['continue_s']:.1f} s, {grown}"
+    draws = " → ".join(f"{1000 * draw_s:.0f} ms" for draw_s in mine["draw_s"].values())
+    return words, f"{1000 * few_s:.1f} → {1000 * many_s:.1f} ms a trial; sampler apart {draws}", f"{mine['growth']:.1f}×"
+
+
+def memory_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    growth = found["growth"]
+    grown = f"{growth['growth_bytes_a_trial'] / 1e3:.1f} kB a trial over {growth['trials']}"
+    return f"{found['copies']['copies']:.2f} copies of the corpus; a worker grows {grown}", "", ""
+
+
+def packing_words(found: dict[str, Any]) -> tuple[str, str, str]:
+    if not found["measured"]:
+        return found["why"], "", ""
+    rates = ", ".join(f"{count}: {row['trials_per_h']:.0f}" for count, row in found["k"].items())
+    return f"trials an hour by trials on a GPU: {rates}", "", f"auto: {found['chosen']}"
+
+
 def prepare_words(found: dict[str, Any]) -> tuple[str, str, str]:
     kinds = found["kinds"]
     ours = ", ".join(f"{kind} {row['ours_clips_per_s']:.0f} clips/s" for kind, row in kinds.items())
@@ -78,6 +99,9 @@ ROWS = (
     Row("small model: not its training", "small_model", (), None, "at most 25 %", small_words),
     Row("platform overhead", "overhead", (), "stock_study.py", "0.10 s, 7×", overhead_words),
     Row("busy slots, 40 trials × 5 s", "busy_slots", (), None, "95 %", busy_words),
+    Row("scale, 10,000 trials", "scale", (), None, "20 s, 15 s, 20 MB, 3×", scale_words),
+    Row("memory, 4 workers", "memory", (), None, "1 copy, no growth", memory_words),
+    Row("packing a GPU", "packing", (), None, "its own curve", packing_words),
     Row("preparing a corpus", "prepare", ("--clips", "1000"), None, "5×", prepare_words),
     Row(
         "training, batch 64", "training", ("--batch", "64", "--steps", "4"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words
