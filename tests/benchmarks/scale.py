@@ -9,7 +9,6 @@ CPU seconds of this process. Prints JSON.
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import psutil
 from optuna.samplers import RandomSampler
 
 import study.search
@@ -115,11 +113,11 @@ def scale(trials: int) -> dict[str, Any]:
     with mock.patch.object(study.search, "ArmSampler", random_sampler):
         driven = Driven(folder, trials + WINDOW)
         driven.run(early - WINDOW)
-        few_s, few_bytes = driven.run(WINDOW), rss()
+        few_s, few_bytes = driven.run(WINDOW), own_bytes()
     few_draw_s = driven.draw_s()
     with mock.patch.object(study.search, "ArmSampler", random_sampler):
         driven.run(trials - early - WINDOW)
-        many_s, many_bytes = driven.run(WINDOW), rss()
+        many_s, many_bytes = driven.run(WINDOW), own_bytes()
     many_draw_s = driven.draw_s()
     again = Driven(folder, trials)
     began = time.process_time()
@@ -137,8 +135,10 @@ def scale(trials: int) -> dict[str, Any]:
     }
 
 
-def rss() -> int:
-    return int(psutil.Process(os.getpid()).memory_info().rss)
+def own_bytes() -> int:
+    """This process's anonymous memory, bytes; pages of files, which the kernel may take back at any time, are not counted."""
+    text = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
+    return 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith(("Anonymous:", "Swap:")))
 
 
 def main() -> None:
