@@ -104,7 +104,9 @@ def read_forecast(study_folder: Path) -> Foretold | None:
 class Watched(Protocol):
     """What is shown of a trial (study.view.View)."""
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None: ...
+    def trial(
+        self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None = None
+    ) -> None: ...
 
 
 class Forecast:
@@ -127,7 +129,9 @@ class Forecast:
         self._reported: dict[str, tuple[int, float]] = {}  # a running trial's first report: epoch, time
         self._news = before is None
 
-    def trial(self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None) -> None:
+    def trial(
+        self, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None = None
+    ) -> None:
         """A trial's news, handed on; see Progress.trial."""
         now = self._clock()
         since = self._since.setdefault(identity.folder, now)
@@ -142,7 +146,7 @@ class Forecast:
         if state != "running":
             del self._since[identity.folder]
             self._reported.pop(identity.folder, None)
-        self._view.trial(identity, state, epoch, epochs, value)
+        self._view.trial(identity, state, epoch, epochs, value, reason)
 
     def _seconds(self, folder: str, epochs: int, held_s: float) -> float:
         """Seconds of all a run's epochs, as those after its first report tell: a worker's start is no epoch's."""
