@@ -177,6 +177,7 @@ def _draw_parts(groups: Groups, config: RunConfig) -> tuple[Mask, Mask]:
     least = max(config.folds, 3 if wants_dev else 2)
     if total < least:
         remedy = "prepare more of the corpus" if what == "speakers" else "choose --split speaker"
+        remedy = f"lower folds = {config.folds}" if config.folds > total >= 3 else remedy
         raise SplitError(f"a {config.split} split needs at least {least} {what}, but the corpus has {total}; {remedy}")
     random = np.random.default_rng([config.split_seed, 1])
     test = (

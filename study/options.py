@@ -16,6 +16,9 @@ from study.space_file import SIZES
 AUTO = "auto"
 
 
+MOST = {"trials": 100_000, "seeds": 1000, "searches": 100, "slots": 100_000, "cpus_per_trial": 10_000, "draws": 1000}
+
+
 @dataclass(frozen=True)
 class Options:
     """A validated command line; see `parser()` for what each option means."""
@@ -88,10 +91,10 @@ def _gpus(text: str) -> float | str:
 def read_options(argv: list[str] | None = None) -> Options:
     """Parse and check a command line. Raises StudyError; argparse's own complaints exit with 2."""
     args = parser().parse_args(argv)
-    for name in ("trials", "seeds", "searches", "slots", "cpus_per_trial", "draws"):
+    for name, most in MOST.items():
         value = getattr(args, name)
-        if value is not None and value < 1:
-            raise StudyError(f"--{name.replace('_', '-')} must be at least 1, but got {value}")
+        if value is not None and not 1 <= value <= most:
+            raise StudyError(f"--{name.replace('_', '-')} must be between 1 and {most} inclusive, but got {value}")
     for name in ("gpus_per_trial", "max_device_hours"):
         value = getattr(args, name)
         if value not in (None, AUTO) and not 0 <= value < 1e6:
@@ -142,8 +145,8 @@ def _draws(args: argparse.Namespace) -> tuple[dict[str, Any], ...]:
     if args.folds and args.draws > 1:
         raise StudyError("--folds and --draws are two ways to vary the split; choose one")
     if args.folds:
-        if args.folds < 2:
-            raise StudyError(f"--folds must be at least 2, but got {args.folds}")
+        if not 2 <= args.folds <= 100:
+            raise StudyError(f"--folds must be between 2 and 100 inclusive, but got {args.folds}")
         return tuple({"folds": args.folds, "fold": fold} for fold in range(args.folds))
     if args.draws > 1:
         first = args.split_seed or 0

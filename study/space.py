@@ -16,7 +16,7 @@ from sermtl.config import RunConfig, make_config
 from sermtl.errors import ConfigError, SpaceError
 from sermtl.evaluate import objective
 from sermtl.tasks import HasColumns, make_tasks
-from study.space_file import Range, SizeTable, SpaceFile, read_space_file
+from study.space_file import Range, SizeTable, SpaceFile, check_knobs, read_space_file
 
 WEIGHT = "weight_"  # a loss weight's parameter name is this and the task; `weight_decay` is a knob, no task may be called decay
 
@@ -138,6 +138,8 @@ def space_path(name_or_path: str) -> Path:
         return path
     if name_or_path in shipped_spaces():
         return Path(str(resources.files("search_spaces") / f"{name_or_path}.toml"))
+    if path.suffix == ".toml":
+        raise SpaceError(f"{path}: no such file; give the path of a TOML file, or a shipped space: {', '.join(shipped_spaces())}")
     raise SpaceError(f"{name_or_path!r} is neither a shipped space nor a TOML file; shipped: {', '.join(shipped_spaces())}")
 
 
@@ -155,6 +157,7 @@ def read_space(
     Nested draws multiply the searches: every repetition searches each draw. Raises SpaceError naming the file, key,
     value and remedy.
     """
+    check_knobs("--set", list(fixed or {}))
     path = space_path(name_or_path)
     file = read_space_file(path)
     if size not in file.size:

@@ -14,6 +14,7 @@ from sermtl.errors import ConfigError, SpaceError, did_you_mean
 
 Size = Literal["small", "medium", "full"]
 SIZES: tuple[str, ...] = get_args(Size)
+OWN = {"main": "questions", "auxiliary": "[weights]", "placebo": "placebo = true", "seed": "--seeds"}  # knob -> where it is set
 Plain = bool | int | float | str
 
 
@@ -125,6 +126,16 @@ def _known_keys(parents: list[str]) -> list[str]:
     return list(Range.model_fields)
 
 
+def check_knobs(where: str, keys: list[str]) -> None:
+    """Raise SpaceError for what is no knob, or one that the study itself sets."""
+    known = [name for name in RunConfig.model_fields if name not in OWN]
+    for key in keys:
+        if key in OWN:
+            raise SpaceError(f"{where}: {key!r} is set by the study itself; use {OWN[key]}")
+        if key not in known:
+            raise SpaceError(f"{where}: {key!r} is not a knob{did_you_mean(key, known)}")
+
+
 def _check_knobs(file: SpaceFile, path: Path) -> None:
     """Every knob named anywhere is a knob of RunConfig that a space may set."""
     tables: dict[str, dict[str, Any]] = {"fixed": file.fixed, "search": file.search}
@@ -140,14 +151,8 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
     said = {"label"} | {f"weight_{task}" for task in auxiliary}
     for number, start in enumerate(file.start):
         tables[f"start[{number}]"] = {key: value for key, value in start.items() if key not in said}
-    own = {"main": "questions", "auxiliary": "[weights]", "placebo": "placebo = true", "seed": "--seeds"}
-    known = [name for name in RunConfig.model_fields if name not in own]
     for where, table in tables.items():
-        for key in table:
-            if key in own:
-                raise SpaceError(f"{path}: {where}: {key!r} is set by the study itself; use {own[key]}")
-            if key not in known:
-                raise SpaceError(f"{path}: {where}: {key!r} is not a knob{did_you_mean(key, known)}")
+        check_knobs(f"{path}: {where}", list(table))
     for task in file.weights:
         if task not in auxiliary:
             raise SpaceError(f"{path}: weights: {task!r} is no question's auxiliary task{did_you_mean(task, sorted(auxiliary))}")
