@@ -214,7 +214,7 @@ def write_corpus(
             finally:
                 spool.unlink(missing_ok=True)
     except OSError as error:
-        raise CorpusError(f"{path}: cannot be written ({error.strerror or error}); choose another place with -o") from None
+        raise CorpusError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
 
 
 def _spool(spool: Path, clips: Iterable[Clip]) -> tuple[list[str], list[int], list[dict[str, str | None]], str]:

@@ -51,7 +51,7 @@ def prepare(
         with spooled(output, paths) as spool:  # which clips go is known only after the last one
             _write(listing, output, spool, source=source, keep_all=keep_all, jobs=jobs, quiet=quiet)
     except OSError as error:
-        raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place with -o") from None
+        raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from None
     return Corpus.open(output)
 
 

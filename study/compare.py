@@ -48,7 +48,10 @@ def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path
         "drawings": [comparison_figure(pair)],
         "tables": tables,
     }
-    write_text(path, render("compare.html.j2", context))
+    try:
+        write_text(path, render("compare.html.j2", context))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from None
     return path, tables
 
 

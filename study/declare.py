@@ -29,9 +29,7 @@ COUNTS = ("trials", "seeds", "searches")  # what a later command may raise while
 def study_name(text: str) -> str:
     """A name that is one folder's name and nothing else. Raises StudyError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) or ".." in text:
-        raise StudyError(
-            f"{text!r} is not a study's name; use up to 80 letters, digits, '.', '_' and '-', a letter or digit first (--name)"
-        )
+        raise StudyError(f"{text!r} is not a study's name; give one with --name: up to 80 letters, digits, '.', '_' and '-'")
     return text
 
 

@@ -19,7 +19,7 @@ from study.doctor_records import Records
 from study.header import read_header
 from study.ledger import ledger_path
 from study.lock import lock_study
-from study.mlflow_connection import default_uri
+from study.mlflow_connection import check_uri, default_uri
 from study.status import find_study
 
 
@@ -45,7 +45,7 @@ def tracking_uri(folder: Path, given: str | None) -> str:
     """Where the study is tracked. Raises StudyError when that takes a password and no URI was given."""
     here = default_uri(folder)
     if given is not None or not ledger_path(folder).exists():
-        return given or here
+        return check_uri(given) if given is not None else here
     store = ledger_path(folder).read_text(encoding="utf-8").partition("\n")[0].rpartition(" experiment ")[0]
     if "***" in store:
         raise StudyError(f"{folder}: is tracked at {store}; give the same --tracking-uri")

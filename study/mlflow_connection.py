@@ -62,6 +62,13 @@ def one_line(error: Exception) -> str:
     return mask_secrets(line)[:200]
 
 
+def check_uri(uri: str) -> str:
+    """A tracking URI of a kind that MLflow can write to. Raises StudyError for any other."""
+    if not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
+        raise StudyError(f"--tracking-uri {mask_secrets(uri)}: not MLflow's; write it as http://HOST:5000, or a database's URL")
+    return uri
+
+
 def default_uri(study_folder: Path) -> str:
     return f"sqlite:///{study_folder.resolve() / 'mlflow.db'}"
 

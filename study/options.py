@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sermtl.errors import Parser, StudyError
 from sermtl.masking import mask_argument
+from study.mlflow_connection import check_uri
 from study.space import shipped_spaces
 from study.space_file import SIZES
 
@@ -94,11 +95,14 @@ def read_options(argv: list[str] | None = None) -> Options:
     for name, most in MOST.items():
         value = getattr(args, name)
         if value is not None and not 1 <= value <= most:
-            raise StudyError(f"--{name.replace('_', '-')} must be between 1 and {most} inclusive, but got {value}")
+            bound = "at least 1" if value < 1 else f"at most {most}"
+            raise StudyError(f"--{name.replace('_', '-')} must be {bound}, but got {value}")
     for name in ("gpus_per_trial", "max_device_hours"):
         value = getattr(args, name)
         if value not in (None, AUTO) and not 0 <= value < 1e6:
             raise StudyError(f"--{name.replace('_', '-')} must be 0 or more, but got {value}")
+    if args.tracking_uri is not None:
+        check_uri(args.tracking_uri)
     return Options(
         space=args.space,
         size=args.size or ("small" if args.corpus is None else "full"),

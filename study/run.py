@@ -9,7 +9,7 @@ from study.cluster import Resources  # isort: skip  # sets Ray's environment bef
 from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
-from sermtl.errors import run_command
+from sermtl.errors import StudyError, run_command
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
@@ -147,7 +147,12 @@ def open_corpus(options: Options) -> Corpus:
 
 
 def find_resources(options: Options, space: Space, corpus: Corpus) -> Resources:
-    """What a trial takes: a GPU where there is one and none was asked for, or the share that was measured."""
+    """What a trial takes: a GPU where there is one and none was asked for, or the share that was measured.
+
+    Raises StudyError for more than this machine has.
+    """
+    if options.address is None:
+        check_machine(options)
     cuda = options.device != "cpu" and (options.address is not None or cuda_here())
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(cuda)
     if gpus == "auto":
@@ -156,6 +161,18 @@ def find_resources(options: Options, space: Space, corpus: Corpus) -> Resources:
         print(f"packing {packing.words}", flush=True)
     device = options.device if options.device != "auto" else ("cuda" if gpus else "cpu")
     return Resources(options.cpus_per_trial, gpus, options.slots, options.address, device)
+
+
+def check_machine(options: Options) -> None:
+    """Raise StudyError for a device or cores that this machine does not have."""
+    cores = len(os.sched_getaffinity(0))
+    if options.cpus_per_trial > cores:
+        raise StudyError(f"--cpus-per-trial {options.cpus_per_trial}: this machine has {cores} core(s); lower it")
+    if options.device == "cuda" and options.gpus_per_trial == 0:
+        raise StudyError("--device cuda needs a share of a GPU, but --gpus-per-trial is 0; leave one of them out")
+    if (options.device == "cuda" or (isinstance(options.gpus_per_trial, float) and options.gpus_per_trial > 0)) and not cuda_here():
+        asked = "--device cuda" if options.device == "cuda" else f"--gpus-per-trial {options.gpus_per_trial}"
+        raise StudyError(f"{asked}: torch finds no GPU here; leave it out to use the CPU, or name a cluster with --address")
 
 
 def cuda_here() -> bool:

@@ -141,6 +141,38 @@ def test_every_option_is_tried() -> None:
     assert known - set(COMMANDS["study"][2]) == {"--help", "--corpus", "--runs", "--dry-run", "--address"}
 
 
+MISTAKES = [
+    (["--draws", "99999999"], "--draws must be at most 1000"),
+    (["--seeds", "99999"], "--seeds must be at most 1000"),
+    (["--cpus-per-trial", "9999"], "this machine has"),
+    (["--device", "cuda", "--gpus-per-trial", "0"], "--gpus-per-trial is 0"),
+    (["--set", "seed=3"], "use --seeds"),
+    (["--set", "widht=3"], "did you mean 'width'"),
+    (["--folds", "50"], "lower folds = 50"),
+    (["--name", "a b"], "give one with --name"),
+    (["--space", "nowhere.toml"], "no such file"),
+    (["--tracking-uri", "banana://me:pw@x"], "not MLflow's"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), MISTAKES, ids=lambda value: value if isinstance(value, str) else None)
+def test_a_common_mistake(filled: Callable[[list[str]], list[str]], words: list[str], says: str) -> None:
+    ended = run(dry, filled([*COMMANDS["study"][1], *words]))
+    check(ended, codes=(2,))
+    assert says in ended.err
+    assert "pw" not in ended.err
+
+
+@pytest.mark.parametrize("words", [["--device", "cuda"], ["--gpus-per-trial", "0.5"]])
+def test_a_gpu_that_is_not_there(
+    filled: Callable[[list[str]], list[str]], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr(study.run, "cuda_here", lambda: False)
+    ended = run(dry, filled([*COMMANDS["study"][1], *words]))
+    check(ended, codes=(2,))
+    assert f"{' '.join(words)}: torch finds no GPU here" in ended.err
+
+
 SHELL = [
     [b"sermtl"],
     [b"sermtl", b"trian"],
