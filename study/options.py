@@ -150,7 +150,7 @@ def _draws(args: argparse.Namespace) -> tuple[dict[str, Any], ...]:
         raise StudyError("--folds and --draws are two ways to vary the split; choose one")
     if args.folds:
         if not 2 <= args.folds <= 100:
-            raise StudyError(f"--folds must be between 2 and 100 inclusive, but got {args.folds}")
+            raise StudyError(f"--folds must be at least 2 and at most 100, but got {args.folds}")
         return tuple({"folds": args.folds, "fold": fold} for fold in range(args.folds))
     if args.draws > 1:
         first = args.split_seed or 0
