@@ -1,7 +1,9 @@
 """The platform end to end on stand-in training: every ending told truly and once, whatever is killed."""
 
 import errno
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -12,10 +14,12 @@ import optuna
 import pytest
 
 import study.journal
+import study.run
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study.execute import run_searches
 from study.lock import lock_study
+from study.loop import clear_lines
 from study.record import TrialRecord, read_records
 from study.store import database_path
 from tests.driving import SilentTracker, ray_here, toy_plan
@@ -206,3 +210,29 @@ with loop.signals():
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stdout == "stopping True\n"
     assert done.returncode == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_outside_the_loop_is_one_line_too(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def signalled(options: object) -> int:
+        os.kill(os.getpid(), number)
+        time.sleep(10)
+        return 0
+
+    monkeypatch.setattr(study.run, "command", signalled)
+    before = signal.getsignal(number)
+    assert study.run.main([]) == 130
+    assert capsys.readouterr().err == "stopped; the same command continues the study\n"
+    assert signal.getsignal(number) == before
+
+
+def test_a_full_disk_is_one_clear_line_wherever_it_is_met(tmp_path: Path) -> None:
+    line = r"demo: a store cannot be written \(.*No space left on device: 'page'\); when it can"
+    with pytest.raises(StudyError, match=line), clear_lines(tmp_path / "demo"):
+        raise OSError(errno.ENOSPC, "No space left on device", "page")
+    with pytest.raises(StudyError, match=r"\(database or disk is full\)"), clear_lines(tmp_path / "demo"):
+        raise sqlite3.OperationalError("database or disk is full")
+    with pytest.raises(FileNotFoundError), clear_lines(tmp_path / "demo"):  # a mistake of ours keeps its traceback
+        raise FileNotFoundError(errno.ENOENT, "No such file")
