@@ -1,12 +1,13 @@
 """A/A: how often does the whole pipeline see a difference between two copies of one arm?
 
-    python -m tests.benchmarks.aa --studies 20 --searches 2 --out docs
+    python -m tests.benchmarks.aa --studies 20 --searches 4 --out docs
 
 Each study is a real one, on a synthetic corpus of its own voices: search, confirm, test part, Parquet files. Each of its arms is
 searched `--searches` times with sampler seeds of their own; searches 0 and 1, 2 and 3, ... of one arm are then contrasted as if
 they were two arms, on the same confirm seeds, through the report's own entry point. What is counted are verdicts "helps" and
 "hurts", intervals that miss 0, and p below .05; once per pair of searches, and from four searches on once more with their two
-halves as arms of several searches each, where the verdict covers the search. Writes aa.json and aa.md after every study.
+halves as arms of several searches each, where the verdict covers the search. Writes aa.json and aa.md after every study; the same
+command goes on from there.
 """
 
 import argparse
@@ -64,6 +65,9 @@ dev_fraction = 0.25
 ARMS = {"control": "emotion.control", "multi-task": "emotion.mtl"}
 
 
+Tally = dict[str, Any]
+
+
 def one_study(folder: Path, seed: int, searches: int) -> dict[str, ArmScores]:
     """Run a study of its own corpus; each arm's test scores, searches x speakers x seeds."""
     folder.mkdir()
@@ -92,20 +96,21 @@ def halves(arm: ArmScores) -> Contrast:
     return contrast(arm.scores[:half], arm.scores[half : 2 * half], design, margin=0.02)
 
 
-def count(contrasts: list[Contrast]) -> dict[str, Any]:
-    """Verdicts, misses and small p, with the 95 % Clopper-Pearson interval of the share of false verdicts."""
-    verdicts = collections.Counter(c.verdict for c in contrasts)
-    false = verdicts["helps"] + verdicts["hurts"]
-    interval = stats.binomtest(false, len(contrasts)).proportion_ci()
+def tally(contrasts: list[Contrast]) -> Tally:
+    """What a study's contrasts add to the counts."""
     return {
-        "contrasts": len(contrasts),
-        "verdicts": dict(verdicts),
-        "false_verdicts": false / len(contrasts),
-        "false_verdicts_interval": [interval.low, interval.high],
-        "interval_misses_zero": float(np.mean([c.low > 0 or c.high < 0 for c in contrasts])),
-        "p_below_05": float(np.mean([c.p < 0.05 for c in contrasts])),
-        "sd_of_differences_points": float(100 * np.std([c.estimate for c in contrasts], ddof=1)) if len(contrasts) > 1 else None,
+        "verdicts": dict(collections.Counter(c.verdict for c in contrasts)),
+        "interval_misses_zero": sum(c.low > 0 or c.high < 0 for c in contrasts),
+        "p_below_05": sum(c.p < 0.05 for c in contrasts),
         "differences_points": [round(100 * c.estimate, 2) for c in contrasts],
+    }
+
+
+def added(first: Tally, second: Tally) -> Tally:
+    """Both tallies together."""
+    return {
+        "verdicts": dict(collections.Counter(first["verdicts"]) + collections.Counter(second["verdicts"])),
+        **{key: first[key] + second[key] for key in ("interval_misses_zero", "p_below_05", "differences_points")},
     }
 
 
@@ -113,7 +118,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# A/A: two copies of one arm through the whole pipeline",
         "",
-        f"Written by `{found['command']}` on {datetime.now(UTC):%Y-%m-%d}, code {found['code']}:",
+        f"Written by `python -m tests.benchmarks.aa` on {datetime.now(UTC):%Y-%m-%d}, code {', '.join(found['code'])}:",
         f"{found['studies']} studies on synthetic corpora of their own, each searching its arms {found['searches']} times",
         f"({found['trials']} trials a search, {found['seeds']} seeds, {found['speakers']} test speakers;",
         f"the control's mean test UAR is {100 * found['mean_uar']:.1f} %, chance 16.7 %).",
@@ -125,50 +130,63 @@ def page(found: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in found["contrasts"].items():
-        low, high = row["false_verdicts_interval"]
+        n, differences = len(row["differences_points"]), row["differences_points"]
+        false = row["verdicts"].get("helps", 0) + row["verdicts"].get("hurts", 0)
+        interval = stats.binomtest(false, n).proportion_ci()  # Clopper and Pearson's
         verdicts = ", ".join(f"{verdict} {number}" for verdict, number in sorted(row["verdicts"].items()))
         lines.append(
-            f"| {name} | {row['contrasts']} | {100 * row['false_verdicts']:.0f} % | {100 * low:.0f}–{100 * high:.0f} % "
-            f"| {100 * row['interval_misses_zero']:.0f} % | {100 * row['p_below_05']:.0f} % "
-            f"| {row['sd_of_differences_points'] or 0:.1f} | {verdicts} |"
+            f"| {name} | {n} | {100 * false / n:.0f} % | {100 * interval.low:.0f}–{100 * interval.high:.0f} % "
+            f"| {100 * row['interval_misses_zero'] / n:.0f} % | {100 * row['p_below_05'] / n:.0f} % "
+            f"| {np.std(differences, ddof=1) if n > 1 else 0:.1f} | {verdicts} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def judged(studies: list[dict[str, ArmScores]], searches: int) -> dict[str, Any]:
-    """What the studies so far have come to."""
-    controls = [arms["control"] for arms in studies]
-    contrasts = {f"{name}, one search each": [c for arms in studies for c in pairs(arms[name])] for name in ARMS}
+def judged(arms: dict[str, ArmScores], searches: int) -> dict[str, Any]:
+    """What one study has come to."""
+    contrasts = {f"{name}, one search each": tally(pairs(arms[name])) for name in ARMS}
     if searches >= 4:
-        contrasts |= {f"{name}, {searches // 2} searches each": [halves(arms[name]) for arms in studies] for name in ARMS}
+        contrasts |= {f"{name}, {searches // 2} searches each": tally([halves(arms[name])]) for name in ARMS}
     return {
-        "command": f"python -m tests.benchmarks.aa --studies {len(studies)} --searches {searches}",
-        "code": versions()["code"],
-        "studies": len(studies),
-        "searches": searches,
-        "trials": 4,
-        "seeds": 5,
-        "speakers": len(controls[0].speakers),
-        "mean_uar": float(np.mean([np.nanmean(arm.scores) for arm in controls])),
-        "contrasts": {name: count(made) for name, made in contrasts.items()},
+        **{"code": [versions()["code"]], "studies": 1, "searches": searches, "trials": 4, "seeds": 5},
+        "speakers": len(arms["control"].speakers),
+        "mean_uar": float(np.nanmean(arms["control"].scores)),
+        "contrasts": contrasts,
+    }
+
+
+def together(before: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
+    """The studies before and one more."""
+    n = before["studies"]
+    return {
+        **study,
+        "code": sorted({*before["code"], *study["code"]}),
+        "studies": n + 1,
+        "mean_uar": (n * before["mean_uar"] + study["mean_uar"]) / (n + 1),
+        "contrasts": {name: added(before["contrasts"][name], counts) for name, counts in study["contrasts"].items()},
     }
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.aa", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--studies", type=int, default=20)
-    parser.add_argument("--searches", type=int, default=2)
+    parser.add_argument("--studies", type=int, default=20, help="studies in all; those in aa.json are not repeated")
+    parser.add_argument("--searches", type=int, default=4)
     parser.add_argument("--first", type=int, default=100, help="the first corpus seed")
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args(argv)
-    studies: list[dict[str, ArmScores]] = []
+    file = options.out / "aa.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    if found and found["searches"] != options.searches:
+        raise SystemExit(
+            f"{file} is of {found['searches']} searches a study; give --searches {found['searches']}, or another --out"
+        )
     with TemporaryDirectory() as folder:
-        for seed in range(options.first, options.first + options.studies):
-            studies.append(one_study(Path(folder) / str(seed), seed, options.searches))
-            found = judged(studies, options.searches)
-            write_text(options.out / "aa.json", json.dumps(found, indent=1) + "\n")
+        for seed in range(options.first + (found["studies"] if found else 0), options.first + options.studies):
+            study = judged(one_study(Path(folder) / str(seed), seed, options.searches), options.searches)
+            found = together(found, study) if found else study
+            write_text(file, json.dumps(found, indent=1) + "\n")
             write_text(options.out / "aa.md", page(found))
-            print(page(found), flush=True)
+    print(page(found) if found else "no study was asked for")
 
 
 if __name__ == "__main__":
