@@ -42,15 +42,17 @@ def read_audio(path: Path) -> NDArray[np.int16]:
     import soundfile  # lazily: a machine that only trains need not have it
 
     try:
-        with soundfile.SoundFile(existing_file(path)) as file:
+        # a damaged float file holds any number: `to_int16` refuses what is not finite, and clips what is too loud
+        with soundfile.SoundFile(existing_file(path)) as file, np.errstate(over="ignore", invalid="ignore"):
             _check_header(file.frames, file.samplerate)
             if (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16"):
                 exact: NDArray[np.int16] = file.read(dtype="int16")
                 return exact
-            sound, rate_hz = _mixed_down(file), int(file.samplerate)
+            return to_int16(resample(_mixed_down(file), int(file.samplerate)))
+    except AudioError:
+        raise
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
         raise _explained(path, error) from None
-    return to_int16(resample(sound, rate_hz))
 
 
 def _check_header(frames: int, rate_hz: int) -> None:

@@ -1,5 +1,6 @@
 """`python -m sermtl inspect corpus.arrow`: what a corpus file holds, its defects, the split it would get, spectrograms."""
 
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,8 @@ def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: st
     figure.supxlabel("time, s", fontsize=9)
     figure.supylabel("frequency, kHz", fontsize=9)
     try:
-        with whole_file(path) as temporary:
+        with whole_file(path) as temporary, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # any script may be in a clip's name
             figure.savefig(temporary, dpi=130, format=path.suffix[1:].lower())
     except OSError as error:
         raise CorpusError(f"--plot {path}: cannot be written ({error.strerror or error}); choose another place") from None

@@ -168,10 +168,11 @@ class VGGVox(nn.Module):
     """The trunk of Table 1 and one head per task.
 
     classes: task -> number of classes. Every part's initial weights come from a generator of their own, seeded by
-    (config.seed, the part's name): adding a head changes no other weight.
+    (config.seed, the part's name): adding a head changes no other weight. With `drawn` False there are none yet, and no memory
+    is taken: they come from a file.
     """
 
-    def __init__(self, config: RunConfig, classes: dict[str, int]) -> None:
+    def __init__(self, config: RunConfig, classes: dict[str, int], drawn: bool = True) -> None:
         super().__init__()
         self.config = config
         layers = trunk_layers(config)
@@ -184,7 +185,8 @@ class VGGVox(nn.Module):
         self.trunk = trunk
         self.heads = nn.ModuleDict({task: nn.Linear(inputs, count, device="meta") for task, count in classes.items()})
         self.embedding_size = inputs
-        self._initialise()
+        if drawn:
+            self._initialise()
 
     def _initialise(self) -> None:
         for name, module in self.named_modules():

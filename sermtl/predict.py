@@ -69,12 +69,12 @@ def _network(config: RunConfig, classes: dict[str, int], weights: dict[str, Any]
     Raises RuntimeError or ValueError for weights that do not fit, or are not finite.
     """
     with torch.device("meta"):
-        network = VGGVox(config, classes)
+        network = VGGVox(config, classes, drawn=False)
     kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
     network.load_state_dict(weights, assign=True)
     for name, tensor in network.state_dict().items():
-        if tensor.dtype != kinds[name] or not tensor.isfinite().all():
-            raise ValueError(f"the weights {name} are {tensor.dtype}, or not finite")
+        if tensor.dtype != kinds[name] or tensor.untyped_storage().nbytes() < tensor.nbytes or not tensor.isfinite().all():
+            raise ValueError(f"the weights {name} are {tensor.dtype}, fewer than they claim, or not finite")
     return network
 
 
@@ -82,7 +82,7 @@ def _checked(values: dict[str, Any]) -> tuple[dict[str, list[str]], dict[str, An
     """The file's classes and corpus. Raises TypeError when they are not what `Run.export` writes."""
     classes, corpus = dict(values["classes"]), dict(values["corpus"])
     for task, names in classes.items():
-        if not isinstance(task, str) or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(task, str) or not isinstance(names, list) or not names or any(not isinstance(n, str) for n in names):
             raise TypeError(f"its classes of {task!r} are not names")
     if not isinstance(corpus["name"], str) or not isinstance(corpus["synthetic"], bool):
         raise TypeError("it does not say which corpus it learned from")

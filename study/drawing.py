@@ -188,7 +188,7 @@ def clean(text: str) -> str:
 
 def printable(text: str) -> str:
     """Text without characters that XML or a terminal would stumble over, or that turn the reading direction."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn") or c in TURNING else c for c in text)
+    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") or c in TURNING else c for c in text)
 
 
 def short(text: str, longest: int = 28) -> str:

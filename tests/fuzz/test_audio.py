@@ -90,7 +90,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two good clips."""
     folder = tmp_path_factory.mktemp("clips")
     for number in range(2):
-        soundfile.write(folder / f"good{number}.wav", noise(seed=number), 16_000)
+        soundfile.write(folder / f"good{number}.wav", noise(seed=7 + number), 16_000)  # no other file has this sound
     return folder
 
 
@@ -147,6 +147,13 @@ def test_a_corpus_folder_may_hold_what_is_no_file(odd: dict[str, Path], tmp_path
     (tmp_path / "round").symlink_to(tmp_path)
     check(run(main, ["prepare", "emodb", str(tmp_path), "-o", str(tmp_path / "out" / "c.arrow"), "--jobs", "1"]), codes=(0,))
     assert len(Corpus.open(tmp_path / "out" / "c.arrow")) == 2
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38, np.inf, np.nan])
+def test_floats_beyond_any_sound(model: Path, tmp_path: Path, value: float) -> None:
+    for channels, rate_hz in ((1, 16_000), (2, 16_000), (1, 44_100)):
+        soundfile.write(tmp_path / "a.wav", np.full((3200, channels), value, np.float32), rate_hz, subtype="FLOAT")
+        check(run(main, ["predict", str(model), str(tmp_path / "a.wav"), "--device", "cpu"]))
 
 
 def test_a_small_file_that_grows_to_gigabytes_is_too_much(model: Path, tmp_path: Path) -> None:

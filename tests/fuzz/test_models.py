@@ -145,6 +145,14 @@ def test_pickles_with_code_are_refused_and_not_run(model: Path, sound: Path, cor
         assert resume(tmp_path, content, corpus) == 2
 
 
+def test_a_network_takes_no_memory_that_its_file_does_not_hold(model: Path, sound: Path, tmp_path: Path) -> None:
+    """16 GB of weights claimed by a few megabytes."""
+    whole = torch.load(model, weights_only=True)
+    config = re.sub(r'"width": [^,]+', '"width": 4.0', whole["config"])
+    classes = {task: ["x"] * 10**6 for task in whole["classes"]}
+    assert predict(tmp_path, saved({**whole, "config": config, "classes": classes}), sound) == 2
+
+
 def test_the_undamaged_files_work(model: Path, checkpoint: Path, sound: Path, corpus: Corpus, tmp_path: Path) -> None:
     assert predict(tmp_path, model.read_bytes(), sound) == 0
     assert resume(tmp_path, checkpoint.read_bytes(), corpus) == 0

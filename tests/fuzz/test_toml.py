@@ -80,7 +80,7 @@ def test_any_space(corpus: Corpus, tmp_path: Path, content: bytes) -> None:
     except UserError:
         return
     for arm in space.arms:
-        arm.config({knob.name: getattr(knob.distribution, "low", None) or knob.distribution.choices[0] for knob in arm.knobs})
+        arm.config({knob.name: _first(knob.distribution) for knob in arm.knobs})
 
 
 @fuzzed(60, 1200, content=runs)
@@ -88,6 +88,10 @@ def test_any_run_file_is_a_configuration_or_refused(tmp_path: Path, content: byt
     path = tmp_path / "run.toml"
     path.write_bytes(content)
     check(run(lambda argv: read_config(Path(argv[0])) and 0, [str(path)]))
+
+
+def _first(distribution: Any) -> Any:
+    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
 
 
 KNOBS = {
