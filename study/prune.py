@@ -1,9 +1,10 @@
 """Stopping trials early: rungs at absolute epochs, the same in every arm, remembered in the Optuna database.
 
-A trial that reaches a rung is compared with every trial of its arm that has been there, itself included; it goes on
-when it is among the best `keep` of them (successive halving, asynchronous: Li 2020). The first to arrive goes on. A
-fixed tenth of the trials, chosen by number and not by result, is never stopped, so that the report can say how well
-a rung's rank predicts the final one.
+A trial that reaches a rung is compared with every trial of its arm and of its schedule that has been there, itself
+included; it goes on when it is among the best `keep` of them (successive halving, asynchronous: Li 2020). Other
+schedules are not its peers: half-way a one-cycle run is behind a run with steps that it will have passed at the end.
+The first to arrive goes on. A fixed tenth of the trials, chosen by number and not by result, is never stopped, so that
+the report can say how well a rung's rank predicts the final one.
 """
 
 from collections.abc import Callable
@@ -39,13 +40,16 @@ class RungPruner(BasePruner):
         if rung is None or rung not in self.rungs:
             return None
         value = trial.intermediate_values[rung]
-        others = study.get_trials(deepcopy=False)
-        values = [t.intermediate_values[rung] for t in others if rung in t.intermediate_values and t.number != trial.number]
-        values = sorted([*values, value], reverse=True)
+        peers = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and _same_schedule(t, trial)]
+        values = sorted([value, *(t.intermediate_values[rung] for t in peers if rung in t.intermediate_values)], reverse=True)
         passing = max(1, int(len(values) * self.keep))
         if value >= values[passing - 1]:
             return None
         return f"{value:.4g} at epoch {rung} is not among the best {passing} of the {len(values)} trials that came so far"
+
+
+def _same_schedule(first: FrozenTrial, second: FrozenTrial) -> bool:
+    return first.params.get("schedule") == second.params.get("schedule")
 
 
 class ReportScheduler(tune.schedulers.FIFOScheduler):

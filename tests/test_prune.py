@@ -36,6 +36,16 @@ def test_the_best_half_goes_on(values: list[float], stopped: bool) -> None:
     assert verdict is None or verdict.startswith(f"{values[-1]:.4g} at epoch 3 is not among the best")
 
 
+def test_a_trial_is_compared_with_its_own_schedule_alone() -> None:
+    study = optuna.create_study(direction="maximize")
+    schedules = {"schedule": optuna.distributions.CategoricalDistribution(("step", "onecycle"))}
+    for schedule, value in (("step", 0.5), ("step", 0.6), ("onecycle", 0.2), ("onecycle", 0.1)):
+        study.enqueue_trial({"schedule": schedule})
+        study.ask(schedules).report(value, 3)
+    pruner = RungPruner((3,), 0.5)
+    assert [pruner.prune(study, trial) for trial in study.trials] == [True, False, False, True]
+
+
 def test_between_rungs_nobody_is_stopped() -> None:
     study = study_at_rung([0.9, 0.1], rung=4)
     assert not RungPruner((3, 6), 0.5).prune(study, study.trials[-1])
