@@ -109,6 +109,10 @@ ROWS = (
 )
 
 
+def names() -> list[str]:
+    return [row.name for row in ROWS]
+
+
 def measure(row: Row, peers: Path) -> dict[str, Any]:
     """Run one script; its JSON, whichever line of its output it begins on."""
     peer = ("--peer", str(peers / row.peer)) if row.peer and (peers / row.peer).exists() else ()
@@ -126,17 +130,18 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Performance",
         "",
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {_processor()}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f} at the end; {packages}.",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores; {packages}.",
         "Ratios are taken side by side in one run; more than 1 is in our favour. The JSON beside this page has every figure.",
         "",
-        "| what | ours | peers | ratio | floor |",
-        "| --- | --- | --- | --- | --- |",
+        "`load` is the machine's when the row began: on an idle one it is near 0.",
+        "",
+        "| what | ours | peers | ratio | floor | measured | load |",
+        "| --- | --- | --- | --- | --- | --- | ---: |",
     ]
-    rows = {row.name: row for row in ROWS}
-    for name, found in results.items():
-        ours, theirs, ratio = rows[name].words(found)
-        lines.append(f"| {name} | {ours} | {theirs} | {ratio} | {rows[name].floor} |")
+    for row in (row for row in ROWS if row.name in results):
+        found = results[row.name]
+        words = (row.name, *row.words(found), row.floor, f"{found['when']}, {found['processor']}", f"{found['load']:.1f}")
+        lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -152,15 +157,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "peers", help="folder of the peers' scripts")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where performance.md and performance.json go")
-    parser.add_argument("--only", help="scripts whose name begins so")
+    parser.add_argument("--only", help="scripts whose name begins so; the other rows of performance.json stay")
     options = parser.parse_args(argv)
-    results = {}
+    file, results = options.out / "performance.json", {}
+    if options.only is not None and file.exists():  # the other rows stand as they were measured
+        results = {name: found for name, found in json.loads(file.read_text(encoding="utf-8")).items() if name in names()}
     for row in ROWS:
         if options.only is None or row.script.startswith(options.only):
             print(f"measuring {row.name} ...", flush=True)
-            results[row.name] = measure(row, options.peers)
+            before = {"when": f"{datetime.now(UTC):%Y-%m-%d}", "load": round(os.getloadavg()[0], 1), "processor": _processor()}
+            results[row.name] = measure(row, options.peers) | before
             # after every row: the last one takes minutes, and what was measured should not wait for it
-            write_text(options.out / "performance.json", json.dumps(results, indent=1) + "\n")
+            write_text(file, json.dumps(results, indent=1) + "\n")
             write_text(options.out / "performance.md", page(results))
     print(page(results))
 
