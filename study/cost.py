@@ -1,7 +1,7 @@
 """What a study would cost, told before anything is spent: measured on a few batches, multiplied by the budget."""
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -36,8 +36,8 @@ class Cost:
     slots: int
     confirm_runs: int
     model: str
-    probed_on: str = ""
-    epochs: dict[str, float] = field(default_factory=dict)
+    probed_on: str
+    epochs: dict[str, float]
 
     @property
     def words(self) -> str:

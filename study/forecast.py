@@ -96,7 +96,8 @@ def forecast_path(study_folder: Path) -> Path:
 def read_forecast(study_folder: Path) -> Foretold | None:
     """What was foretold of a study; None where nothing is noted or it cannot be read: it is no result."""
     try:
-        return Foretold(**json.loads(forecast_path(study_folder).read_text(encoding="utf-8")))
+        told = Foretold(**json.loads(forecast_path(study_folder).read_text(encoding="utf-8")))
+        return told if set(told.wanted) <= set(told.epochs) else None
     except (OSError, ValueError, TypeError):
         return None
 

@@ -22,6 +22,7 @@ from sermtl.errors import run_command
 from study.cost import Cost
 from tests.chaos.windows import DRIVER, Fuse
 
+QUICK = Cost(1.0, 1.0, 2, 0, "none: quick stand-ins", "here", {"search": 6.0, "confirm": 6.0})
 CHECKPOINT_S, BACKUP_S = 0.15, 0.5  # often, so that their windows are met
 
 
@@ -41,7 +42,7 @@ def prepare(start: Start) -> None:
     changes: dict[str, Any] = {"checkpoint_s": CHECKPOINT_S, "epochs": "tests.chaos.training:real"}
     if not start.real:
         changes |= {"epochs": "tests.chaos.training:quick", "finish": "tests.chaos.training:tell"}
-        study.run.predict_cost = lambda space, corpus, resources: Cost(1.0, 1.0, 2, 0, "none: quick stand-ins")
+        study.run.predict_cost = lambda space, corpus, resources: QUICK
     study.run.Plan = partial(study.execute.Plan, **changes)  # type: ignore[misc,assignment]
 
 
