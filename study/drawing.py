@@ -5,6 +5,7 @@ pages. Texts stay texts (searchable, and readable by a screen reader), laid out 
 fonts a browser will pick, so nothing comes to overlap.
 """
 
+import hashlib
 import io
 import re
 import unicodedata
@@ -198,5 +199,6 @@ def short(text: str, longest: int = 28) -> str:
 
 
 def slug(*parts: str) -> str:
-    """A file name out of any names: lower-case letters, digits and hyphens, never empty."""
-    return re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-") or "unnamed"
+    """A file name out of any names: at most 100 lower-case letters, digits and hyphens, never empty."""
+    whole = re.sub(r"[^a-z0-9]+", "-", " ".join(parts).lower()).strip("-") or "unnamed"
+    return whole if len(whole) <= 100 else f"{whole[:87]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"

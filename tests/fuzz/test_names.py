@@ -30,7 +30,11 @@ def test_a_name_that_is_taken_is_a_folder_of_its_own(name: str) -> None:
         assert path.name == taken
         assert not set(taken) & set("/\\\0\n<>|$%`*?\"'")
         assert taken.isprintable()
-    assert re.fullmatch(r"[a-z0-9-]+", slug(name))
+    assert re.fullmatch(r"[a-z0-9-]{1,100}", slug(name))
+
+
+def test_long_names_stay_apart() -> None:
+    assert slug("x" * 5000) != slug("x" * 4999)
 
 
 @fuzzed(25, 500, name=names)
