@@ -33,6 +33,7 @@ Trial = tune.experiment.Trial
 WRITING = (OSError, sqlite3.Error, StorageInternalError)  # what a full disk or a busy database raises
 BACKUP_S = 300.0  # between two copies of the database
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
+ASK_S = 10.0  # between two looks at whether any node of Ray is alive
 SAVE_S = 4.0  # what an interrupted study gives its workers to write their checkpoints
 
 
@@ -58,6 +59,7 @@ class Loop:
     deaths: Counter[str] = field(default_factory=Counter)  # of workers, by the label of the trial they were given
     again: list[Job] = field(default_factory=list)  # what is to be handed out again
     saved: float = field(default_factory=time.monotonic)
+    asked: float = field(default_factory=time.monotonic)  # whether any node is alive
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function; an exception in it leaves Ray's loop and is raised by `execute`."""
@@ -88,12 +90,23 @@ class Loop:
             self.fault = Interrupted(f"stopped; the same command continues {self.folder}")
         elif why := self.journal.most_fail():
             self.fault = StudyError(f"{self.folder}: {why}; correct that, and the same command continues the study")
+        elif self._nobody_left():
+            why = "no node of Ray is alive: its process died, or the machine was too busy to answer it"
+            self.fault = StudyError(f"{self.folder}: {why}; the same command continues the study")
         self.trials = trials
         if self.fault is not None:
             raise Leave
         if time.monotonic() - self.saved > BACKUP_S:
             backup(self.folder)
             self.saved = time.monotonic()
+
+    def _nobody_left(self) -> bool:
+        """Whether Ray has lost every node: nothing would ever run again, and Ray would wait for ever."""
+        if time.monotonic() - self.asked < ASK_S:
+            return False
+        self.asked = time.monotonic()
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return not any(node["Alive"] for node in nodes)
 
     def died(self, trial: Trial) -> None:
         """Ray gives a trial up: because its worker died too often, or once, but before the trial ran."""

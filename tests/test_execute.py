@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 
 import study.journal
@@ -144,8 +145,8 @@ def test_a_store_that_cannot_be_written_stops_the_study_in_one_line_and_loses_no
 # ---- in a process of its own, to be killed ---------------------------------------------------------------------------
 
 
-def start_driver(folder: Path, corpus: Corpus) -> subprocess.Popen[str]:
-    options = ("--epochs", "tests.fake_epochs:slow", "--checkpoint-s", "0", "--trials", "8")
+def start_driver(folder: Path, corpus: Corpus, trials: int = 8) -> subprocess.Popen[str]:
+    options = ("--epochs", "tests.fake_epochs:slow", "--checkpoint-s", "0", "--trials", str(trials))
     command = [sys.executable, "-m", "tests.driving", str(folder), str(corpus.path), *options]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -193,6 +194,21 @@ def test_an_interrupted_driver_is_continued_by_the_same_command(tmp_path: Path, 
     assert run_searches(toy_plan(tmp_path, tiny_corpus, trials=8)).finished
     check_consistent(folder, 8)
     assert ended == {path: path.read_bytes() for path in ended}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_here")
+def test_a_study_whose_ray_died_stops_in_one_line_and_is_continued(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    driver = start_driver(tmp_path, tiny_corpus, trials=60)
+    wait_for(driver, "running 2", 1)
+    (raylet,) = [child for child in psutil.Process(driver.pid).children(recursive=True) if child.name() == "raylet"]
+    raylet.kill()  # its workers go on, but no new one would ever start
+    _, err = driver.communicate(timeout=120)
+    assert driver.returncode == 3, err
+    assert "no node of Ray is alive" in err
+    assert "the same command continues" in err
+    assert run_searches(toy_plan(tmp_path, tiny_corpus, trials=60)).finished
+    check_consistent(tmp_path / "runs", 60)
 
 
 def test_the_first_signal_asks_to_stop_and_the_second_ends_at_once() -> None:
