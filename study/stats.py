@@ -94,8 +94,7 @@ def crossed_mean(d: Array) -> CrossedMean:
 
 
 def _combine(estimate: float, s: _Squares, share_speaker: float, share_run: float, share_cell: float, scale: float) -> CrossedMean:
-    speaker = max(0.0, (s.speaker - s.residual) / s.k_speaker) if s.df_speaker else 0.0
-    run = max(0.0, (s.run - s.residual) / s.k_run) if s.df_run else 0.0
+    speaker, run = (_component(*factor, s.residual) for factor in ((s.speaker, s.k_speaker), (s.run, s.k_run)))
     of_speaker = share_speaker / s.k_speaker if speaker else 0.0
     of_run = share_run / s.k_run if run else 0.0
     terms = (
@@ -110,6 +109,11 @@ def _combine(estimate: float, s: _Squares, share_speaker: float, share_run: floa
     if s.df_speaker and s.df_run:
         df = min(df, MOST_DF * min(s.df_speaker, s.df_run))
     return CrossedMean(estimate, float(np.sqrt(variance)), df, speaker, run, s.residual)
+
+
+def _component(square: float, k: float, residual: float) -> float:
+    """A variance component, 0 where it came out negative, or is a rounding error: the degrees of freedom jump where it begins."""
+    return (square - residual) / k if square > residual * (1 + 1e-9) else 0.0
 
 
 def _one_factor(d: Array) -> _Squares:

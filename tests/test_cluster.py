@@ -24,9 +24,11 @@ EPOCHS, TRIALS = 6, 3
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head on which nothing runs, and two nodes with room for one trial each."""
     folder = tempfile.mkdtemp(prefix="ray-")  # short: sockets are in it
+    monkeypatch.setenv("RAY_TMPDIR", folder)  # where Ray notes the head's address
+    (Path(folder) / "ray").mkdir()
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "temp_dir": folder})
     try:
         for _ in range(2):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats as scipy_stats
@@ -82,6 +82,7 @@ def test_expected_variance_with_missing_cells() -> None:
 
 
 @given(differences, st.floats(-1, 1), st.floats(0.1, 100))
+@example(np.array([[0.0, 1.0, -1.0], [-0.5, 0.5, -0.75]]), 0.0, 0.1)  # mean squares that are equal, but for rounding
 def test_shift_and_scale(d: np.ndarray, shift: float, scale: float) -> None:
     plain, moved, stretched = crossed_mean(d), crossed_mean(d + shift), crossed_mean(d * scale)
     assert moved.estimate == pytest.approx(plain.estimate + shift, abs=1e-9)
