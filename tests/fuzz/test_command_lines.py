@@ -13,7 +13,6 @@ import study.run
 from sermtl.__main__ import main as sermtl
 from sermtl.corpus import Corpus
 from study import calibration, compare, doctor, options, report, status
-from study.cost import Cost
 from tests.fuzz import harness
 from tests.fuzz.harness import Ended, check, check_tidy, fuzzed, run
 from tests.fuzz.mutate import HOSTILE_NAMES
@@ -113,7 +112,6 @@ def filled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[list[str]], list[str]]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
     out = tmp_path / "out"
     out.mkdir()
     places = {"{corpus}": str(corpus.path), "{model}": str(model), "{study}": str(study_folder), "{out}": str(out)}

@@ -14,18 +14,11 @@ import study.run
 from sermtl.__main__ import main
 from sermtl.corpus import METADATA_KEY, Corpus
 from sermtl.errors import CorpusError
-from study.cost import Cost
 from tests.fuzz.conftest import small_clips
 from tests.fuzz.harness import check, check_tidy, fuzzed, run
 from tests.fuzz.mutate import changed, damaged, names
 
 COMMANDS = ("inspect", "verify", "plot", "dry run")
-
-
-@pytest.fixture
-def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cost is not measured: training a few batches for each case would take all the time there is."""
-    monkeypatch.setattr(study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
 
 
 def look_at(path: Path, command: str) -> None:
@@ -79,13 +72,13 @@ WHOLE = table(true_columns(), {METADATA_KEY: json.dumps(ABOUT).encode()})
 
 
 @fuzzed(40, 1200, content=damaged(WHOLE), command=st.sampled_from(COMMANDS))
-def test_damaged_bytes(no_probe: None, tmp_path: Path, content: bytes, command: str) -> None:
+def test_damaged_bytes(tmp_path: Path, content: bytes, command: str) -> None:
     (tmp_path / "c.arrow").write_bytes(content)
     look_at(tmp_path / "c.arrow", command)
 
 
 @fuzzed(30, 700, about=changed(ABOUT), command=st.sampled_from(COMMANDS))
-def test_metadata_that_lies(no_probe: None, tmp_path: Path, about: Any, command: str) -> None:
+def test_metadata_that_lies(tmp_path: Path, about: Any, command: str) -> None:
     (tmp_path / "c.arrow").write_bytes(table(true_columns(), {METADATA_KEY: json.dumps(about).encode()}))
     look_at(tmp_path / "c.arrow", command)
 
@@ -136,12 +129,12 @@ def forged(draw: st.DrawFn) -> bytes:
 
 
 @fuzzed(40, 900, content=forged(), command=st.sampled_from(COMMANDS))
-def test_columns_that_are_forged(no_probe: None, tmp_path: Path, content: bytes, command: str) -> None:
+def test_columns_that_are_forged(tmp_path: Path, content: bytes, command: str) -> None:
     (tmp_path / "c.arrow").write_bytes(content)
     look_at(tmp_path / "c.arrow", command)
 
 
-def test_the_undamaged_file_is_read(no_probe: None, tmp_path: Path) -> None:
+def test_the_undamaged_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "c.arrow").write_bytes(WHOLE)
     assert len(Corpus.open(tmp_path / "c.arrow")) == len(CLIPS)
     for command in ("inspect", "plot", "dry run"):

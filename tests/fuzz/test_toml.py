@@ -15,7 +15,6 @@ from sermtl.__main__ import main
 from sermtl.config import read_config, write_config
 from sermtl.corpus import Corpus
 from sermtl.errors import UserError
-from study.cost import Cost
 from study.space import read_space
 from tests.fuzz.conftest import CONFIG
 from tests.fuzz.harness import check, check_tidy, fuzzed, run
@@ -56,11 +55,6 @@ spaces = st.sampled_from(sorted(SPACES)).flatmap(
     lambda name: text(changed(SPACES[name])) | damaged((SHIPPED / f"{name}.toml").read_bytes())
 )
 runs = text(changed(CONFIG.model_dump())) | damaged(write_config(CONFIG).encode())
-
-
-@pytest.fixture(autouse=True)
-def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
 
 
 def dry_run(space: Path, corpus: Corpus, *more: str) -> list[str]:
