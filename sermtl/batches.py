@@ -41,6 +41,11 @@ def samples_on(corpus: Corpus, device: torch.device) -> Tensor:
     return _on_device[key]
 
 
+def cut_start(lengths: Tensor, size: int, cuts: Tensor) -> Tensor:
+    """Where cuts of `size` samples begin in clips of `lengths` samples. cuts: places, from 0, the start, to CUTS - 1, the end."""
+    return (lengths - size).clamp(min=0) * cuts // (CUTS - 1)
+
+
 def cut(samples: Tensor, starts: Tensor, lengths: Tensor, size: int, padding: str) -> tuple[Tensor, Tensor]:
     """Waveforms (B, size) int16 of the cuts that begin at `starts` and hold `lengths` samples, and their valid samples (B,).
 
@@ -68,7 +73,7 @@ class Batches:
     """Spectrogram batches of a corpus by clip index.
 
     A clip longer than clip_s is cut at one of CUTS evenly spaced places: a random one in training, the middle one (the clip's
-    centre) in evaluation. Deviation: the paper's cut is anywhere; with few places each spectrogram can be kept.
+    centre) or several in evaluation. Deviation: the paper's cut is anywhere; with few places each spectrogram can be kept.
 
     When the spectrograms of all cuts of all clips fit in CACHE_BYTES, each is computed once in this process and kept for later
     runs with the same front end: a small network's time would otherwise be spent in the front end.
@@ -90,10 +95,14 @@ class Batches:
         cuts = torch.full_like(indices, CENTRE) if cuts is None else cuts
         return self._compute(indices, cuts) if self._kept is None else self._kept.take(indices, cuts, self._compute)
 
+    def is_cut(self, indices: Tensor) -> Tensor:
+        """(B,) bool: which of the clips are longer than clip_s."""
+        return self._lengths[indices] > self.config.clip_samples
+
     def _compute(self, indices: Tensor, cuts: Tensor) -> tuple[Tensor, Tensor]:
         size = self.config.clip_samples
         lengths = self._lengths[indices]
-        starts = self._starts[indices] + (lengths - size).clamp(min=0) * cuts // (CUTS - 1)
+        starts = self._starts[indices] + cut_start(lengths, size, cuts)
         starts, lengths = send(torch.stack([starts, lengths.clamp(max=size)]), self.device)
         waveforms, valid = cut(self._samples, starts, lengths, size, self.config.padding)
         spectrograms, frames = self.front_end(waveforms, valid)

@@ -57,6 +57,9 @@ class RunConfig(BaseModel):
         "waveform", description="mean/variance over the waveform [P], or over time per frequency bin [V]"
     )
     padding: Literal["zero", "repeat", "masked"] = Field("zero", description="what fills a clip shorter than clip_s [P: zero]")
+    evaluation_cuts: Literal[1, 3, 5] = Field(
+        1, description="evenly spaced cuts of a clip longer than clip_s whose probabilities evaluation averages; 1: its centre"
+    )
 
     # ---- network -----------------------------------------------------------------------------------------------
     width: float = Field(1.0, gt=0, le=4, description="multiplies every layer's filters [P: 1]")
@@ -77,9 +80,12 @@ class RunConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of every task's cross entropy [P: none]")
     time_mask: float = Field(0.0, ge=0, le=0.5, description="SpecAugment: widest masked share of the frames [P: none]")
     frequency_mask: float = Field(0.0, ge=0, le=0.5, description="SpecAugment: widest masked share of the bins [P: none]")
+    mixup: float = Field(
+        0.0, ge=0, le=8, description="mixup: alpha of the Beta that two clips' shares come from; 0 is none [P: none]"
+    )
     gradient_clip: float = Field(0.0, ge=0, le=1e6, description="largest gradient norm; 0 is no limit [P: none]")
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto is bf16 where the device multiplies it fast")
-    seed: int = Field(0, ge=0, lt=2**31, description="initial weights, order, crops, dropout and masks")
+    seed: int = Field(0, ge=0, lt=2**31, description="initial weights, order, crops, dropout, masks and mixup")
 
     # ---- split -------------------------------------------------------------------------------------------------
     split: Literal["speaker", "sentence", "tfds", "paper"] = Field(

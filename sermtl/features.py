@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from sermtl.config import SAMPLE_RATE_HZ, RunConfig
-from sermtl.device import send
 
 LOG_GAIN = 1e6  # log amplitude is ln(1 + gain * power): 0 in silence, so that zero padding is silence, and linear below -60 dB
 SMALLEST_STD = {"magnitude": 1e-4, "power": 1e-8, "log": 1e-4}  # a bin that moves less over time is divided by this
@@ -162,29 +161,3 @@ def standardise(spectrograms: Tensor, keep: Tensor | None, smallest_std: float) 
     spectrograms.sub_(mean)
     std = ((spectrograms.square() * weight).sum(-1, keepdim=True) / count).sqrt()
     spectrograms.div_(std.clamp(min=smallest_std))
-
-
-def spec_augment(spectrograms: Tensor, frames: Tensor, config: RunConfig, generator: torch.Generator) -> Tensor:
-    """SpecAugment (Park 2019, one mask per axis): zero a random band of frames and one of bins of each clip.
-
-    spectrograms: (B, 1, bins, frames); frames: (B,) valid ones, which the time mask is drawn within. A mask's width is
-    uniform between 0 and the knob's share of the axis. `generator` is a CPU one, whatever the device.
-    """
-    if config.time_mask:
-        span = _band(frames, config.time_mask, generator, spectrograms.shape[3])
-        spectrograms = spectrograms.masked_fill(span[:, None, None, :], 0.0)
-    if config.frequency_mask:
-        bins = torch.full_like(frames, spectrograms.shape[2])
-        span = _band(bins, config.frequency_mask, generator, spectrograms.shape[2])
-        spectrograms = spectrograms.masked_fill(span[:, None, :, None], 0.0)
-    return spectrograms
-
-
-def _band(lengths: Tensor, share: float, generator: torch.Generator, size: int) -> Tensor:
-    """One random band of at most `share` of each length, (B, size) bool."""
-    width, place = send(torch.rand(2, len(lengths), generator=generator), lengths.device)
-    width = width * share * lengths
-    start = place * (lengths - width)
-    position = torch.arange(size, device=lengths.device)
-    inside: Tensor = (position >= start[:, None].round()) & (position < (start + width)[:, None].round())
-    return inside

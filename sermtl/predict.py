@@ -1,6 +1,6 @@
 """A trained model and an audio file -> classes with probabilities.
 
-A clip longer than the model's clip_s is cut at its centre, as in evaluation.
+A clip longer than the model's clip_s is cut as in evaluation: at its centre, or at `evaluation_cuts` places.
 """
 
 import json
@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from sermtl.audio import read_audio
-from sermtl.batches import cut
+from sermtl.batches import cut, cut_start
 from sermtl.checkpoint import read_weights
 from sermtl.config import SAMPLE_RATE_HZ, RunConfig, make_config
 from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser
 from sermtl.features import FrontEnd
+from sermtl.forward import evaluation_places, mean_logits
 from sermtl.model import VGGVox
 
 SHOWN_CLASSES = 6  # of a task, in the printed text
@@ -44,12 +45,13 @@ class Predictor:
         if waveform.ndim != 1 or waveform.dtype != np.int16 or len(waveform) == 0:
             raise ValueError(f"a waveform is a non-empty (n,) int16 array, but got {waveform.dtype} {waveform.shape}")
         size = self.config.clip_samples
-        start = max(0, (len(waveform) - size) // 2)
-        samples = torch.from_numpy(np.array(waveform[start : start + size]))
-        whole = torch.zeros(1, dtype=torch.int64), torch.tensor([len(samples)])
-        wave, valid = cut(samples, *whole, size, self.config.padding)
-        logits, _ = self._network(*self._front_end(wave.to(self.device), valid.to(self.device)))
-        return {task: dict(zip(names, logits[task][0].softmax(0).tolist(), strict=True)) for task, names in self.classes.items()}
+        places = torch.tensor(evaluation_places(self.config.evaluation_cuts if len(waveform) > size else 1))
+        lengths = torch.full_like(places, len(waveform))
+        starts = cut_start(lengths, size, places)
+        waves, valid = cut(torch.from_numpy(waveform.copy()), starts, lengths.clamp(max=size), size, self.config.padding)
+        logits, _ = self._network(*self._front_end(waves.to(self.device), valid.to(self.device)))
+        means = {task: mean_logits(list(values)).exp().tolist() for task, values in logits.items()}
+        return {task: dict(zip(names, means[task], strict=True)) for task, names in self.classes.items()}
 
     def probabilities(self, waveform: NDArray[np.int16]) -> dict[str, float]:
         """Class -> probability of the main task, for one waveform (n,) int16, 16 kHz mono."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sermtl.augment import draw_mixture, spec_augment
 from sermtl.batches import CUTS, Batches, split_batches
 from sermtl.checkpoint import check_same, read_weights, write_weights
 from sermtl.config import RunConfig
@@ -24,7 +25,7 @@ from sermtl.corpus import Corpus, Split
 from sermtl.device import autocast, keep_freed_memory, multiplies_bf16, send
 from sermtl.errors import CheckpointError, DivergedError, SplitError
 from sermtl.evaluate import Outputs, Pairs, Scores, evaluate, make_pairs
-from sermtl.features import spec_augment
+from sermtl.forward import outputs_of
 from sermtl.model import VGGVox, dropout, part_generator
 from sermtl.optimizer import learning_rate, make_optimizer
 from sermtl.placebo import training_labels
@@ -32,8 +33,7 @@ from sermtl.splits import make_split
 from sermtl.tasks import Task, make_tasks
 from sermtl.weighting import Weighting, task_loss
 
-EVALUATION_BATCH = 128  # clips
-GENERATORS = ("order", "cuts", "masks")  # CPU generators; dropout's lives on the device
+GENERATORS = ("order", "cuts", "masks", "mixup")  # CPU generators; dropout's lives on the device
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +180,9 @@ class Run:
         cuts = torch.randint(CUTS, (len(indices),), generator=generators["cuts"])
         spectrograms, frames = self._batches(indices, cuts)
         spectrograms = spec_augment(spectrograms, frames, config, generators["masks"])
+        mixture = draw_mixture(len(indices), config, generators["mixup"], self.device)
+        if mixture is not None:
+            spectrograms, frames = mixture.spectrograms(spectrograms), mixture.frames(frames)
         on_device = send(indices, self.device)
         with autocast(self.device, self.bf16):
             embedding = self.network.embed(spectrograms, frames)
@@ -187,10 +190,13 @@ class Run:
             logits = {
                 task: self.network.heads[task](self.weighting.for_head(task, embedding)).float() for task in self.weighting.trained
             }
-        counts = {task: (self._labels[task][on_device] >= 0).sum() for task in logits}
-        losses = {
-            task: task_loss(logits[task], self._labels[task][on_device], counts[task], config.label_smoothing) for task in logits
-        }
+        labels = {task: self._labels[task][on_device] for task in logits}
+        counts = {task: (labels[task] >= 0).sum() for task in logits}
+        losses = {task: task_loss(logits[task], labels[task], counts[task], config.label_smoothing) for task in logits}
+        if mixture is not None:
+            for task, loss in losses.items():
+                partners = task_loss(logits[task], labels[task][mixture.partner], counts[task], config.label_smoothing)
+                losses[task] = mixture.share * loss + (1 - mixture.share) * partners
         self.optimizer.zero_grad(set_to_none=True)
         total = self.weighting.backward(losses, list(self.network.trunk.parameters()))
         if config.gradient_clip:
@@ -230,20 +236,9 @@ class Run:
         scores = evaluate(self.predict(indices), (), True, pairs=pairs)
         return scores.values.get("speaker_threshold")
 
-    @torch.inference_mode()
     def predict(self, indices: NDArray[np.int64]) -> Outputs:
-        """Logits and embeddings of any clips of the corpus, each cut at its centre."""
-        self.network.eval()
-        logits: dict[str, list[Tensor]] = {task: [] for task in self.classes}
-        embeddings = []
-        for part in torch.split(torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64)), EVALUATION_BATCH):
-            with autocast(self.device, self.bf16):
-                by_task, embedding = self.network(*self._batches(part))
-            embeddings.append(embedding.float())
-            for task, values in by_task.items():
-                logits[task].append(values.float())
-        stacked = {task: torch.cat(parts).cpu().numpy() for task, parts in logits.items()}
-        return Outputs(np.asarray(indices, dtype=np.int64), stacked, torch.cat(embeddings).cpu().numpy())
+        """Logits and embeddings of any clips of the corpus."""
+        return outputs_of(self.network, self._batches, indices, self.bf16)
 
     # ---- files ---------------------------------------------------------------------------------------------------
 

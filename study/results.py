@@ -96,7 +96,7 @@ def _read_json(path: Path, kind: TypeAdapter[Values]) -> Values | dict[str, Any]
         raise StudyError(f"{path}: not what it should hold ({what}); run `python -m study.doctor` on the study") from None
 
 
-PAPER_INPUT = ("width", "clip_s", "bins", "frames", "frequency_scale", "amplitude")
+PAPERS = ("width", "clip_s", "bins", "frames", "frequency_scale", "amplitude", "evaluation_cuts", "mixup")
 
 
 def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
@@ -117,12 +117,12 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _reduced(header: StudyHeader) -> list[str]:
-    """What the study's network and input are where they are not the paper's, as one sentence."""
+    """What of the study's network, input and training is fixed to something else than the paper's, as one sentence."""
     space = header.space
     fixed = {**space.get("fixed", {}), **space.get("size", {}).get("fixed", {}), **space.get("overrides", {})}
-    paper = {name: RunConfig.model_fields[name].default for name in PAPER_INPUT}
-    changed = [f"{name} {fixed[name]} (paper {paper[name]})" for name in PAPER_INPUT if fixed.get(name, paper[name]) != paper[name]]
-    return [f"Not the paper's network and input: {', '.join(changed)}."] if changed else []
+    paper = {name: RunConfig.model_fields[name].default for name in PAPERS}
+    changed = [f"{name} {fixed[name]} (paper {paper[name]})" for name in PAPERS if fixed.get(name, paper[name]) != paper[name]]
+    return [f"Not the paper's network, input and training: {', '.join(changed)}."] if changed else []
 
 
 def _planned(header: StudyHeader) -> int:

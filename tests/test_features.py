@@ -9,8 +9,7 @@ import torch
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
-from sermtl.features import FrontEnd, frame_count, hz_to_mel, mel_filterbank, mel_to_hz, spec_augment
-from sermtl.model import part_generator
+from sermtl.features import FrontEnd, frame_count, hz_to_mel, mel_filterbank, mel_to_hz
 
 PAPER = RunConfig()
 
@@ -147,26 +146,6 @@ def test_tone_lights_its_own_bin() -> None:
     mel = PAPER.replace(frequency_scale="mel", bins=40)
     centre = mel_filterbank(40, 1024)[64].argmax()
     assert int(spectrograms(mel, tone)[0, :, 100].argmax()) == int(centre)
-
-
-def test_masks_stay_within_their_share_and_the_sound() -> None:
-    config = RunConfig(time_mask=0.25, frequency_mask=0.5, bins=64, n_fft=512)
-    frames = torch.tensor([400] * 200 + [100] * 200)
-    out = spec_augment(torch.ones(400, 1, 64, 400), frames, config, part_generator(0, "masks"))[:, 0]
-    masked_frames, masked_bins = (out == 0).all(1).sum(1), (out == 0).all(2).sum(1)
-    assert int(masked_frames[:200].max()) in range(80, 102)
-    assert int(masked_frames[200:].max()) in range(20, 27)
-    assert not (out[200:, :, 100:] == 0).all(1).any()  # the time mask is drawn within the sound
-    assert int(masked_bins.max()) in range(28, 34)
-    assert float(masked_frames[:200].float().mean()) == pytest.approx(50, abs=6)
-
-
-def test_masks_are_seeded_and_off_by_default() -> None:
-    ones, frames = torch.ones(4, 1, 64, 400), torch.full((4,), 400)
-    config = RunConfig(time_mask=0.3, frequency_mask=0.3)
-    first, again = (spec_augment(ones, frames, config, part_generator(1, "masks")) for _ in range(2))
-    assert torch.equal(first, again)
-    assert spec_augment(ones, frames, PAPER, part_generator(1, "masks")) is ones
 
 
 def test_real_clip_shape(tiny_corpus: Corpus) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOW = [
-    *("errors", "masking", "files", "config", "tasks", "corpus", "fetch", "splits", "features", "model", "weighting", "pairs"),
-    *("verification", "evaluate", "baselines", "train", "predict", "spool", "prepare", "inspect"),
+    *("errors", "masking", "files", "config", "tasks", "corpus", "fetch", "splits", "features", "augment", "model", "weighting"),
+    *("pairs", "verification", "evaluate", "baselines", "forward", "train", "predict", "spool", "prepare", "inspect"),
 ]
 ABOVE = {"study", "ray", "optuna", "mlflow"}
 

@@ -8,10 +8,12 @@ import pytest
 import soundfile
 import torch
 
+from sermtl.batches import Batches
 from sermtl.checkpoint import read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import CheckpointError, CorpusError, run_command
+from sermtl.forward import outputs_of
 from sermtl.predict import load_model, main
 from sermtl.train import Run, epochs
 
@@ -48,6 +50,20 @@ def test_probabilities_are_those_of_the_run(run: Run, model: Path, tiny_corpus: 
     assert list(by_task) == ["emotion", "speaker"]
     assert list(by_task["emotion"].values()) == pytest.approx(expected, abs=1e-5)
     assert all(sum(by_class.values()) == pytest.approx(1) for by_class in by_task.values())
+
+
+@pytest.mark.parametrize("cuts", [1, 3, 5])
+def test_a_longer_file_is_cut_as_in_evaluation(
+    run: Run, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuts: int
+) -> None:
+    longest = int(np.argmax(tiny_corpus.duration_s))
+    assert tiny_corpus.duration_s[longest] > run.config.clip_s
+    config = run.config.replace(evaluation_cuts=cuts)
+    outputs = outputs_of(run.network, Batches(tiny_corpus, config, run.device), np.array([longest]), run.bf16)
+    monkeypatch.setattr(run, "config", config)
+    run.export(tmp_path / "model.pt")
+    found = load_model(tmp_path / "model.pt").probabilities(tiny_corpus.waveform(longest))
+    assert list(found.values()) == pytest.approx(torch.from_numpy(outputs.logits["emotion"][0]).softmax(0).tolist(), abs=1e-5)
 
 
 def test_a_checkpoint_is_a_model_too(run: Run, model: Path, tiny_corpus: Corpus, tmp_path: Path) -> None:

@@ -296,5 +296,5 @@ def test_what_is_not_the_papers_is_said(tmp_path: Path) -> None:
     header["splits"][0]["id"] = header["splits"][0]["id"].replace("speaker-", "sentence-")
     path.write_text(json.dumps(header))
     notes = load_results(tmp_path).notes
-    assert "Not the paper's network and input: width 0.125 (paper 1.0), bins 64 (paper 512)." in notes
+    assert "Not the paper's network, input and training: width 0.125 (paper 1.0), bins 64 (paper 512)." in notes
     assert any("heard in training" in note for note in notes)

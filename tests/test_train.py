@@ -25,7 +25,8 @@ SMALL = RunConfig(
     **{"width": 0.05, "epochs": 3, "batch_size": 16, "learning_rate": 0.02, "precision": "float32"},
 )
 EVERYTHING = SMALL.replace(
-    weighting="dwa", schedule="onecycle", dropout=0.3, time_mask=0.2, frequency_mask=0.2, label_smoothing=0.1
+    **{"weighting": "dwa", "schedule": "onecycle", "dropout": 0.3, "time_mask": 0.2, "frequency_mask": 0.2},
+    **{"label_smoothing": 0.1, "mixup": 0.4, "evaluation_cuts": 3},
 )
 GENTLE = SMALL.replace(learning_rate=0.001)  # where rounding does not grow: SMALL's own rate turns 1e-6 into 1e-2 within two epochs
 # the losses of GENTLE's epochs (float32, 1 thread), total and per task
