@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from sermtl.config import RunConfig
+from sermtl.config import RunConfig, Weighting
 from sermtl.corpus import Clip, Corpus, write_corpus
 from sermtl.errors import CheckpointError, ConfigError, DivergedError, SplitError
 from sermtl.splits import make_split
@@ -107,9 +108,10 @@ def test_golden_losses(tiny_corpus: Corpus) -> None:
 # ---- the control and the paper's sum -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("extra", [{}, {"weighting": "adversarial"}, {"optimizer": "adamw", "gradient_clip": 1.0, "dropout": 0.2}])
-def test_weight_0_is_the_control_bit_for_bit(tiny_corpus: Corpus, extra: dict[str, object]) -> None:
-    config = SMALL.replace(**extra)
+@pytest.mark.parametrize("weighting", get_args(Weighting))
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "adamw", "gradient_clip": 1.0, "dropout": 0.2}])
+def test_weight_0_is_the_control_bit_for_bit(tiny_corpus: Corpus, weighting: str, extra: dict[str, object]) -> None:
+    config = SMALL.replace(weighting=weighting, **extra)
     zero = final(config.replace(auxiliary={"speaker": 0.0, "sex": 0.0}), tiny_corpus)
     control = final(config.replace(auxiliary={}), tiny_corpus)
     weights = zero.run.network.state_dict()
