@@ -9,7 +9,7 @@ from study.cluster import Resources  # isort: skip  # sets Ray's environment bef
 from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
-from sermtl.errors import StudyError, run_command
+from sermtl.errors import INTERRUPTED, StudyError, run_command
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
@@ -30,7 +30,6 @@ from study.store import check_server
 from study.track import Tracker
 from study.view import View
 
-INTERRUPTED = 130  # exit code of a study stopped by a signal
 CLOSE_S = 30.0  # how long MLflow may take to catch up at the end; what is left waits for the next start
 INTERRUPTED_CLOSE_S = 3.0  # the same when a person waits for the prompt
 
