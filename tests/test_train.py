@@ -142,8 +142,10 @@ def test_weight_1_is_the_papers_sum(tiny_corpus: Corpus) -> None:
     )
 
 
-def test_the_total_is_the_weighted_sum(tiny_corpus: Corpus) -> None:
-    (epoch,) = losses(SMALL.replace(auxiliary={"speaker": 0.3, "sex": 2.0}, epochs=1, batch_size=4096), tiny_corpus)
+@pytest.mark.parametrize("batch_size", [4096, 83], ids=["one batch", "a last clip left out"])
+def test_the_total_is_the_weighted_sum(tiny_corpus: Corpus, batch_size: int) -> None:
+    assert len(tiny_corpus.part(make_split(tiny_corpus, SMALL), "train")) == 84
+    (epoch,) = losses(SMALL.replace(auxiliary={"speaker": 0.3, "sex": 2.0}, epochs=1, batch_size=batch_size), tiny_corpus)
     assert epoch["total"] == pytest.approx(epoch["emotion"] + 0.3 * epoch["speaker"] + 2 * epoch["sex"], rel=1e-5)
 
 
