@@ -25,6 +25,7 @@ __all__ = ["Split", "make_split"]
 
 CREMA_D_ACTORS = frozenset(str(actor) for actor in range(1001, 1092))
 CREMA_D_CLIPS = {"1002": 81, "1076": 81, "1008": 76, "1009": 76, "1019": 76}  # every other actor has 82
+SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")  # of RunConfig: all that a split depends on
 PAPER_TEST_ACTORS, PAPER_TEST_CLIPS = 24, 1967
 TFDS_TEST = frozenset(
     map(str, (1010, 1013, 1022, 1026, 1037, 1038, 1040, 1045, 1047, 1048, 1059, 1065, 1066, 1068, 1071, 1073, 1084, 1086, 1088))

@@ -74,7 +74,7 @@ def _arm_names(space: Space, question: Question) -> list[str]:
     names = ["mtl", "control"]
     if space.square and question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
         names += ["mtl-recipe-alone", "control-recipe-helped"]
-    return names + (["placebo", "placebo-within"] if space.placebo else [])
+    return names + ["placebo"] * space.placebo + ["placebo-within"] * (space.placebo and space.within)
 
 
 # ---- the runs ------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
+from study.feasible import feasible
 from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
@@ -25,7 +26,7 @@ from study.packing import measure_space
 from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.shared_store import check_nodes
-from study.space import Space, check_tasks, read_space
+from study.space import Space, read_space
 from study.store import check_server
 from study.track import Tracker
 from study.view import View
@@ -52,7 +53,7 @@ def command(options: Options) -> int:
     )
     with clear_lines(options.runs):
         corpus = open_corpus(options)
-    check_tasks(space, corpus)
+    space = feasible(space, corpus)
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
     resources = find_resources(options, space, corpus)

@@ -7,7 +7,8 @@ import optuna
 import pytest
 
 from sermtl.errors import SpaceError
-from study.space import Space, check_tasks, read_space, shipped_spaces, space_path, standing_space
+from study.feasible import check_tasks
+from study.space import Space, read_space, shipped_spaces, space_path, standing_space
 from study.space_file import SIZES
 from tests.test_tasks import Columns
 
@@ -100,6 +101,10 @@ def test_start_points_keep_only_what_a_size_reaches(write) -> None:  # type: ign
         ("epochs = { low = 2, high = 4 }", "seed = { low = 2, high = 4 }", "'seed' is set by the study itself; use --seeds"),
         ("questions.emotion", 'questions."../emotion"', "is not a name of a question"),
         ("title", "title = ", "not valid TOML"),
+        ("margin", 'objective = "emotion_loss"\nmargin', "'emotion_loss' does not decide it; use emotion_uar or emotion_accuracy"),
+        ("margin", 'objective = "speaker_eer"\nmargin', "'speaker_eer' does not decide it"),
+        ("epochs = {", "split_seed = {", "'split_seed' says who is in which part, for the whole study; set it under [fixed]"),
+        ("margin", 'fixed = { split = "sentence" }\nmargin', "questions.emotion: 'split' says who is in which part"),
     ],
 )
 def test_a_wrong_space_is_refused_by_name(write, old: str, new: str, said: str) -> None:  # type: ignore[no-untyped-def]
