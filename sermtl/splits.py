@@ -75,6 +75,7 @@ def make_split(corpus: Corpus, config: RunConfig) -> Split:
         _test=_clips(groups, test),
     )
     split.check(corpus)
+    _check_audio(split, corpus)
     if not split.speaker_disjoint:
         _check_speakers_seen(split, corpus)
     return split
@@ -266,6 +267,20 @@ def _tfds(corpus: Corpus, config: RunConfig) -> tuple[Mask, Mask, Groups]:
         )
         raise SplitError(f"the tfds split is a list of CREMA-D's 91 actors, but {found}; choose --split speaker")
     return dev, test, groups
+
+
+def _check_audio(split: Split, corpus: Corpus) -> None:
+    """Raise SplitError for the same audio in two parts, as `prepare --keep-all` keeps it under the labels of two groups."""
+    kept = {found["clip"] for found in corpus.defects if (found["kind"], found["action"]) == ("conflicting labels", "kept")}
+    first: dict[bytes, tuple[str, str]] = {}  # samples -> part, clip
+    for part, indices in split._parts().items() if kept else ():
+        for index in (index for index in indices if corpus.clips[index] in kept):
+            other, clip = first.setdefault(corpus.waveform(index).tobytes(), (part, corpus.clips[index]))
+            if other != part:
+                raise SplitError(
+                    f"split {split.id!r}: {clip} and {corpus.clips[index]} are the same audio, in the {other} and the {part} part; "
+                    "it would leak: prepare the corpus without --keep-all"
+                )
 
 
 def _check_speakers_seen(split: Split, corpus: Corpus) -> None:
