@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sermtl.config import RunConfig, make_config
+from sermtl.config import RunConfig, check_value, make_config
 from sermtl.errors import ConfigError, SpaceError
 from sermtl.evaluate import metric_name, objective
 from study.space_file import QuestionTable, Range, SizeTable, SpaceFile, check_knobs, read_space_file
@@ -158,7 +158,7 @@ def read_space(
     Nested draws multiply the searches: every repetition searches each draw. Raises SpaceError naming the file, key,
     value and remedy.
     """
-    check_knobs("--set", list(fixed or {}))
+    _check_wishes(fixed or {})
     path = space_path(name_or_path)
     file = read_space_file(path)
     if size not in file.size:
@@ -172,6 +172,16 @@ def read_space(
     if space.searched and space.budget.trials < 1:
         raise SpaceError(f"{path}: size.{size}.trials is {table.trials}, but something is searched; set it to at least 1")
     return space
+
+
+def _check_wishes(fixed: dict[str, Any]) -> None:
+    """Raise SpaceError for a knob of the command line that is none, or whose value is none of its."""
+    check_knobs("--set", list(fixed))
+    try:
+        for knob, value in fixed.items():
+            check_value(knob, value, "--set")
+    except ConfigError as error:
+        raise SpaceError(str(error)) from None
 
 
 def standing_space(name: str, size: str, values: dict[str, Any]) -> Space:
@@ -250,6 +260,9 @@ def _knob(name: str, value: Range) -> Knob:
     assert value.low is not None  # the schema says so, and the next
     assert value.high is not None
     if name in RunConfig.model_fields and RunConfig.model_fields[name].annotation is int:
+        for key in ("low", "high", "step"):
+            if (bound := getattr(value, key)) is not None and bound != int(bound):
+                raise ConfigError(f"{name}: {key} must be a whole number, as {name} is, but got {bound}")
         return Knob(name, IntDistribution(int(value.low), int(value.high), log=value.log, step=int(value.step or 1)))
     return Knob(name, FloatDistribution(float(value.low), float(value.high), log=value.log, step=value.step))
 
