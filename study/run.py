@@ -6,6 +6,9 @@ from pathlib import Path
 
 from study.cluster import Resources  # isort: skip  # sets Ray's environment before Ray is imported
 
+from rich.console import Console
+from rich.status import Status
+
 from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
@@ -60,7 +63,8 @@ def command(options: Options) -> int:
     if resources.address is not None:
         check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
-    cost = predict_cost(space, corpus, resources)
+    with waiting("timing a few batches, to tell what the study will take"):
+        cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)
     if options.dry_run:
         print("\n".join([*lines, "dry run: nothing was run"]))
@@ -143,7 +147,15 @@ def ended(folder: Path, phase: str) -> list[TrialRecord]:
 
 def open_corpus(options: Options) -> Corpus:
     """The corpus asked for, or the built-in synthetic one, made once in the studies' folder."""
-    return fetch.open_corpus(options.corpus if options.corpus is not None else default_synthetic(options.runs))
+    if options.corpus is not None:
+        return fetch.open_corpus(options.corpus)
+    with waiting("making the synthetic corpus"):
+        return fetch.open_corpus(default_synthetic(options.runs))
+
+
+def waiting(what: str) -> Status:
+    """A line that says what a person in front of a terminal waits for, and goes when it is done; nothing where stderr is piped."""
+    return Console(stderr=True).status(what)
 
 
 def find_resources(options: Options, space: Space, corpus: Corpus) -> Resources:
