@@ -25,6 +25,7 @@ bench: .venv/installed
 
 # torch goes first and alone: its range is then settled before anything else can ask for a newer one.
 .venv/installed: pyproject.toml
+	@echo "installing into .venv: some minutes, the first time"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet "torch>=2.11,<2.14"
 	$(BIN)/pip install --quiet --editable ".[dev]"

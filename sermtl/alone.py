@@ -32,17 +32,22 @@ def main(argv: list[str]) -> int:
     parts = ", ".join(f"{part} {facts['clips']}" for part, facts in split.describe(corpus).items())
     synthetic = " (synthetic)" if corpus.synthetic else ""
     print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
-    try:
-        write_text(options.out / "config.toml", write_config(config))
-    except OSError as error:
-        raise ConfigError(f"--out {options.out}: cannot be written to ({error.strerror}); choose another folder") from None
     resume_from = checkpoint if checkpoint.exists() else None
+    if resume_from is None:  # else what stands there is the run's own
+        try:
+            write_text(options.out / "config.toml", write_config(config))
+        except OSError as error:
+            raise ConfigError(f"--out {options.out}: cannot be written to ({error.strerror}); choose another folder") from None
     saved = time.monotonic()
-    for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
-        print(_line(result, config.epochs), flush=True)
-        if result.epoch == config.epochs or time.monotonic() - saved >= CHECKPOINT_S:
-            result.run.save(checkpoint)
-            saved = time.monotonic()
+    try:
+        for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
+            print(_line(result, config.epochs), flush=True)
+            if result.epoch == config.epochs or time.monotonic() - saved >= CHECKPOINT_S:
+                result.run.save(checkpoint)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        go_on = "the same command with --resume goes on" if checkpoint.exists() else "nothing was saved yet"
+        raise KeyboardInterrupt(f"stopped; {go_on}") from None
     _finish(options.out, result, options.test)
     return 0
 
@@ -55,7 +60,7 @@ def _parser() -> Parser:
         metavar="CONFIG.toml",
         help="knobs of the run (sermtl/config.py lists them); an empty file is the paper's recipe",
     )
-    parser.add_argument("--corpus", type=Path, required=True, help="corpus file of `python -m sermtl prepare`")
+    parser.add_argument("--corpus", required=True, help="corpus file of `python -m sermtl prepare`, or its URI")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where model.pt, config.toml and history.json go")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda [%(default)s]")
     parser.add_argument("--threads", type=int, help="CPU threads [all cores]")
@@ -87,5 +92,6 @@ def test_scores(run: Run) -> dict[str, float]:
     indices = corpus.part(split, "test", "confirm")
     if not split.speaker_disjoint:
         return evaluate(run.predict(indices), run.tasks, False).values
-    pairs, threshold = make_pairs(corpus, indices, config.split_seed), run.threshold()
+    threshold = run.threshold()
+    pairs = None if threshold is None else make_pairs(corpus, indices, config.split_seed)  # a threshold is never chosen on test
     return evaluate(run.predict(indices), run.tasks, True, pairs=pairs, threshold=threshold).values

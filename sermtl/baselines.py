@@ -21,7 +21,7 @@ def baselines(corpus: Corpus, split: Split, tasks: tuple[Task, ...]) -> dict[str
 
     Returns task -> {'chance', 'duration_only'} in units of the task's objective (`evaluate.objective`: UAR, top-1 or
     1 - EER), and {'chance_accuracy', 'duration_only_accuracy'}. A duration-only classifier is fitted on the train part;
-    verification takes its threshold from the dev speakers, or the training speakers where there is no dev part. On a
+    verification takes its threshold from the dev speakers, or the training speakers where dev makes no pairs. On a
     speaker-disjoint split 'speaker' is always there, because every network's embedding is verified; a task that
     cannot be scored on this split is left out.
     """
@@ -33,8 +33,9 @@ def baselines(corpus: Corpus, split: Split, tasks: tuple[Task, ...]) -> dict[str
         if row := classification_row(task, corpus.duration_s, train, test):
             rows[task.name] = row
     if split.speaker_disjoint and "speaker" in corpus.columns:
-        dev = corpus.part(split, "dev")
-        chosen_on = make_pairs(corpus, dev if len(dev) else train, split.seed)
+        chosen_on = make_pairs(corpus, corpus.part(split, "dev"), split.seed)
+        if not len(chosen_on):
+            chosen_on = make_pairs(corpus, train, split.seed)
         if row := verification_row(corpus, chosen_on, make_pairs(corpus, test, split.seed)):
             rows["speaker"] = row
     return rows

@@ -155,6 +155,15 @@ def make_config(values: dict[str, Any], where: str = "configuration") -> RunConf
         raise ConfigError(f"{where}: {explain(error)}") from None
 
 
+def check_value(knob: str, value: Any, where: str) -> None:
+    """Raise ConfigError naming `where` when the value alone, whatever the other knobs say, is not of the knob's kind and bounds."""
+    try:
+        RunConfig.model_validate({knob: value})
+    except ValidationError as error:
+        if error.errors()[0]["loc"]:  # else it does not fit the other knobs' defaults, which may be others here
+            raise ConfigError(f"{where}: {explain(error)}") from None
+
+
 def explain(error: ValidationError) -> str:
     """Pydantic's first complaint as one line: the key, what is wrong, the value."""
     first = error.errors()[0]

@@ -27,6 +27,7 @@ from typing import NoReturn
 PLACES = {  # what may be wrong with a place on a disk, which no program can help
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
 }
+INTERRUPTED = 130  # exit code of a command stopped by a signal
 LONGEST_LINE = 1_500  # characters of a message; what is cut out of a longer one is its middle
 
 
@@ -84,7 +85,7 @@ class Parser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int | None]) -> int:
     """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake, a run that diverged or a bad path.
 
-    Any other exception keeps its traceback.
+    130 with one line for Ctrl-C. Any other exception keeps its traceback.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -95,6 +96,9 @@ def run_command(main: Callable[[], int | None]) -> int:
     except (UserError, DivergedError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stopped:
+        print(str(stopped) or "stopped", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

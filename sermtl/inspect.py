@@ -17,12 +17,11 @@ from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
 from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
-from sermtl.splits import make_split
+from sermtl.splits import SPLIT_KNOBS, make_split
 from sermtl.tasks import age_band
 
 MOST_CLASSES = 20  # a column with more values is counted, not listed
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
-SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")
 
 
 def main(argv: list[str]) -> int:

@@ -92,7 +92,7 @@ def _decode(listing: Listing, spool: Spool, keep_all: bool, jobs: int | None, qu
 
 
 def _drop_repeats(taken: list[Taken], keep_all: bool) -> tuple[list[Taken], list[Defect]]:
-    sound = [item for item in taken if item.flaw is None]
+    sound = [item for item in taken if item.flaw is None or item.flaw[0] == "unknown code"]  # all but silence
     names = [item.recording.name for item in sound]
     found = find_repeats(names, [item.entry.digest for item in sound], [item.recording.labels for item in sound])
     defects = [judged(*flaw, keep_all) for flaw in found]

@@ -25,6 +25,7 @@ __all__ = ["Split", "make_split"]
 
 CREMA_D_ACTORS = frozenset(str(actor) for actor in range(1001, 1092))
 CREMA_D_CLIPS = {"1002": 81, "1076": 81, "1008": 76, "1009": 76, "1019": 76}  # every other actor has 82
+SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")  # of RunConfig: all that a split depends on
 PAPER_TEST_ACTORS, PAPER_TEST_CLIPS = 24, 1967
 TFDS_TEST = frozenset(
     map(str, (1010, 1013, 1022, 1026, 1037, 1038, 1040, 1045, 1047, 1048, 1059, 1065, 1066, 1068, 1071, 1073, 1084, 1086, 1088))
@@ -74,6 +75,7 @@ def make_split(corpus: Corpus, config: RunConfig) -> Split:
         _test=_clips(groups, test),
     )
     split.check(corpus)
+    _check_audio(split, corpus)
     if not split.speaker_disjoint:
         _check_speakers_seen(split, corpus)
     return split
@@ -265,6 +267,20 @@ def _tfds(corpus: Corpus, config: RunConfig) -> tuple[Mask, Mask, Groups]:
         )
         raise SplitError(f"the tfds split is a list of CREMA-D's 91 actors, but {found}; choose --split speaker")
     return dev, test, groups
+
+
+def _check_audio(split: Split, corpus: Corpus) -> None:
+    """Raise SplitError for the same audio in two parts, as `prepare --keep-all` keeps it under the labels of two groups."""
+    kept = {found["clip"] for found in corpus.defects if (found["kind"], found["action"]) == ("conflicting labels", "kept")}
+    first: dict[bytes, tuple[str, str]] = {}  # samples -> part, clip
+    for part, indices in split._parts().items() if kept else ():
+        for index in (index for index in indices if corpus.clips[index] in kept):
+            other, clip = first.setdefault(corpus.waveform(index).tobytes(), (part, corpus.clips[index]))
+            if other != part:
+                raise SplitError(
+                    f"split {split.id!r}: {clip} and {corpus.clips[index]} are the same audio, in the {other} and the {part} part; "
+                    "it would leak: prepare the corpus without --keep-all"
+                )
 
 
 def _check_speakers_seen(split: Split, corpus: Corpus) -> None:

@@ -128,7 +128,7 @@ def spooled(output: Path, paths: Sequence[Path]) -> Iterator[Spool]:
         yield spool
     except KeyboardInterrupt:
         spool.close()
-        raise
+        raise KeyboardInterrupt("stopped; the same command goes on from what it has decoded") from None
     except BaseException:
         spool.remove()
         raise

@@ -168,7 +168,8 @@ class Run:
             # sums stay on the device: nothing waits for it within the epoch
             for name, value in self._step(indices).items():
                 sums[name] = sums[name] + value if name in sums else value
-        means = {name: float(total) / len(order) for name, total in sums.items() if not name.endswith("/count")}
+        clips = sum(map(len, batches))  # a last batch of one is left out
+        means = {name: float(total) / clips for name, total in sums.items() if not name.endswith("/count")}
         for name in self.weighting.trained:
             means[name] = float(sums[name]) / max(float(sums[f"{name}/count"]), 1.0)
         check_finite(means, self.epoch + 1, rate)
@@ -227,14 +228,15 @@ class Run:
         return EpochResult(self.epoch, scores.values, losses, weights, row["learning_rate"], *seconds, scores.confusion, self)
 
     def threshold(self) -> float | None:
-        """The verification threshold for clips of other speakers: chosen on dev pairs, or on training pairs where there is no dev.
+        """The verification threshold for clips of other speakers: chosen on dev pairs, on training pairs where dev makes none.
 
-        None where those clips make no pairs.
+        None where neither makes any: other speakers can then not be told apart by a threshold.
         """
-        indices = self._dev if len(self._dev) else self._train
-        pairs = make_pairs(self.corpus, indices, self.config.split_seed)
-        scores = evaluate(self.predict(indices), (), True, pairs=pairs)
-        return scores.values.get("speaker_threshold")
+        for indices in (self._dev, self._train):
+            pairs = make_pairs(self.corpus, indices, self.config.split_seed)
+            if len(pairs):
+                return evaluate(self.predict(indices), (), True, pairs=pairs).values["speaker_threshold"]
+        return None
 
     def predict(self, indices: NDArray[np.int64]) -> Outputs:
         """Logits and embeddings of any clips of the corpus."""

@@ -1,7 +1,7 @@
 """Task losses -> one loss (REFERENCE section 3).
 
 Each method multiplies the loss weights of the configuration (1 for the main task): with all weights 1 it is the
-formula as published, and a weight of 0 leaves a task out of training altogether.
+formula as published, and a weight of 0 leaves a task out of training altogether: it is not one of the K.
 
     fixed        L_main + sum w_k L_k                                                          [the paper: w = 1]
     scale        sum w_k L_k / ln C_k, C_k classes: every task begins at about 1
@@ -77,8 +77,8 @@ class Weighting:
         losses: task -> scalar, of `trained` tasks; shared: the trunk's parameters.
         """
         if self.method == "random":
-            draw = torch.randn(len(self.tasks), generator=self._generator).softmax(0) * len(self.tasks)
-            self._factor = dict(zip(self.tasks, draw.tolist(), strict=True))
+            draw = torch.randn(len(self.trained), generator=self._generator).softmax(0) * len(self.trained)
+            self._factor |= zip(self.trained, draw.tolist(), strict=True)
         terms = {task: self._term(task, loss) for task, loss in losses.items()}
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         if self.method == "pcgrad" and len(terms) > 1:
@@ -120,9 +120,9 @@ class Weighting:
         self._epoch_losses = [*self._epoch_losses, losses][-2:]
         if self.method == "dwa" and len(self._epoch_losses) == 2:
             before, last = self._epoch_losses
-            ratios = [_ratio(last.get(task), before.get(task)) / DWA_TEMPERATURE for task in self.tasks]
-            share = torch.tensor(ratios, dtype=torch.float64).softmax(0) * len(self.tasks)
-            self._factor = dict(zip(self.tasks, share.tolist(), strict=True))
+            ratios = [_ratio(last.get(task), before.get(task)) / DWA_TEMPERATURE for task in self.trained]
+            share = torch.tensor(ratios, dtype=torch.float64).softmax(0) * len(self.trained)
+            self._factor |= zip(self.trained, share.tolist(), strict=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {

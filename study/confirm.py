@@ -74,7 +74,7 @@ def _arm_names(space: Space, question: Question) -> list[str]:
     names = ["mtl", "control"]
     if space.square and question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
         names += ["mtl-recipe-alone", "control-recipe-helped"]
-    return names + (["placebo", "placebo-within"] if space.placebo else [])
+    return names + ["placebo"] * space.placebo + ["placebo-within"] * (space.placebo and space.within)
 
 
 # ---- the runs ------------------------------------------------------------------------------------------------------
@@ -257,9 +257,10 @@ def tell(job: Job, corpus: Corpus, run: Any) -> dict[str, Any]:
     """Score a trained run on the test part and write its predictions; a confirm run's last step, on the worker."""
     split, folder = run.split, Path(job.place.folder)
     indices = corpus.part(split, "test", phase=job.identity.phase)
-    pairs = make_pairs(corpus, indices, split.seed) if split.speaker_disjoint else None
+    threshold = run.threshold() if split.speaker_disjoint else None
+    pairs = None if threshold is None else make_pairs(corpus, indices, split.seed)  # a threshold is never chosen on test
     outputs = run.predict(indices)
-    scores = evaluate(outputs, run.tasks, split.speaker_disjoint, pairs=pairs, threshold=run.threshold() if pairs else None)
+    scores = evaluate(outputs, run.tasks, split.speaker_disjoint, pairs=pairs, threshold=threshold)
     about = {"identity": asdict(job.identity), "split": split.id}
     where = Path("predictions") / job.identity.folder
     tables = {"predictions": clip_table(outputs, run.tasks, corpus, about)}

@@ -16,9 +16,9 @@ from typing import Any
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
-from sermtl.splits import make_split
 from study.confirm import confirm_arms
 from study.database import place, without_password
+from study.feasible import question_split
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, header_path, read_header, write_header
 from study.space import Space
 
@@ -57,9 +57,7 @@ def versions() -> dict[str, str]:
 
 def make_header(name: str, space: Space, corpus: Corpus, device: str, command: str, storage: str | None = None) -> StudyHeader:
     """Everything that is fixed before the first trial. Raises SplitError where a draw of the split cannot be made."""
-    arm = space.arms[0]
-    corner = {knob.name: _any_value(knob.distribution) for knob in arm.knobs}
-    splits = [make_split(corpus, arm.config(corner, **draw)) for draw in space.draws]
+    splits = [question_split(space.questions[0], corpus, draw) for draw in space.draws]
     budget = asdict(space.budget)
     return StudyHeader(
         name=name,
@@ -97,10 +95,6 @@ def _source(corpus: Corpus) -> dict[str, Any]:
         **corpus.source,
         "human_votes": {key: votes[key] for key in ("votes", "right", "accuracy", "per_emotion") if key in votes},
     }
-
-
-def _any_value(distribution: Any) -> Any:
-    return distribution.choices[0] if hasattr(distribution, "choices") else distribution.low
 
 
 def settle(folder: Path, header: StudyHeader) -> StudyHeader:

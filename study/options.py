@@ -111,7 +111,7 @@ def read_options(argv: list[str] | None = None) -> Options:
         runs=args.runs,
         budget={key: getattr(args, key) for key in ("trials", "seeds", "searches") if getattr(args, key) is not None},
         fixed=_fixed(args),
-        draws=_draws(args),
+        draws=_checked_draws(args),
         nested=not args.not_nested,
         cpus_per_trial=args.cpus_per_trial,
         gpus_per_trial=args.gpus_per_trial,
@@ -142,6 +142,15 @@ def _fixed(args: argparse.Namespace) -> dict[str, Any]:
     if args.split_seed is not None:
         fixed["split_seed"] = args.split_seed
     return fixed
+
+
+def _checked_draws(args: argparse.Namespace) -> tuple[dict[str, Any], ...]:
+    """The draws, none of whose knobs is set for all of them too."""
+    draws, option = _draws(args), "--folds" if args.folds else "--draws"
+    for text in args.set:
+        if (knob := text.partition("=")[0].strip()) in draws[0]:
+            raise StudyError(f"--set {text}: {option} sets {knob} for each draw; leave one of them out")
+    return draws
 
 
 def _draws(args: argparse.Namespace) -> tuple[dict[str, Any], ...]:

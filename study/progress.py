@@ -82,6 +82,11 @@ class Progress:
             del self.running[identity.folder]
 
     @property
+    def chooses(self) -> bool:
+        """Whether the best of an arm is chosen: a confirm run's dev score chooses nothing."""
+        return self.name == "search"
+
+    @property
     def elapsed_s(self) -> float:
         return self._clock() - self.started
 

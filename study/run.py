@@ -6,16 +6,20 @@ from pathlib import Path
 
 from study.cluster import Resources  # isort: skip  # sets Ray's environment before Ray is imported
 
+from rich.console import Console
+from rich.status import Status
+
 from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
-from sermtl.errors import StudyError, run_command
+from sermtl.errors import INTERRUPTED, StudyError, run_command
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
+from study.feasible import feasible
 from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
@@ -25,12 +29,11 @@ from study.packing import measure_space
 from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.shared_store import check_nodes
-from study.space import Space, check_tasks, read_space
+from study.space import Space, read_space
 from study.store import check_server
 from study.track import Tracker
 from study.view import View
 
-INTERRUPTED = 130  # exit code of a study stopped by a signal
 CLOSE_S = 30.0  # how long MLflow may take to catch up at the end; what is left waits for the next start
 INTERRUPTED_CLOSE_S = 3.0  # the same when a person waits for the prompt
 
@@ -53,14 +56,15 @@ def command(options: Options) -> int:
     )
     with clear_lines(options.runs):
         corpus = open_corpus(options)
-    check_tasks(space, corpus)
+    space = feasible(space, corpus)
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
     resources = find_resources(options, space, corpus)
     if resources.address is not None:
         check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
-    cost = predict_cost(space, corpus, resources)
+    with waiting("timing a few batches, to tell what the study will take"):
+        cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)
     if options.dry_run:
         print("\n".join([*lines, "dry run: nothing was run"]))
@@ -143,7 +147,15 @@ def ended(folder: Path, phase: str) -> list[TrialRecord]:
 
 def open_corpus(options: Options) -> Corpus:
     """The corpus asked for, or the built-in synthetic one, made once in the studies' folder."""
-    return fetch.open_corpus(options.corpus if options.corpus is not None else default_synthetic(options.runs))
+    if options.corpus is not None:
+        return fetch.open_corpus(options.corpus)
+    with waiting("making the synthetic corpus"):
+        return fetch.open_corpus(default_synthetic(options.runs))
+
+
+def waiting(what: str) -> Status:
+    """A line that says what a person in front of a terminal waits for, and goes when it is done; nothing where stderr is piped."""
+    return Console(stderr=True).status(what)
 
 
 def find_resources(options: Options, space: Space, corpus: Corpus) -> Resources:

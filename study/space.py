@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sermtl.config import RunConfig, make_config
+from sermtl.config import RunConfig, check_value, make_config
 from sermtl.errors import ConfigError, SpaceError
-from sermtl.evaluate import objective
-from sermtl.tasks import HasColumns, make_tasks
-from study.space_file import Range, SizeTable, SpaceFile, check_knobs, read_space_file
+from sermtl.evaluate import metric_name, objective
+from study.space_file import QuestionTable, Range, SizeTable, SpaceFile, check_knobs, read_space_file
 
 WEIGHT = "weight_"  # a loss weight's parameter name is this and the task; `weight_decay` is a knob, no task may be called decay
 
@@ -89,7 +88,8 @@ class Space:
     """A validated search space at one size.
 
     starts   start points (params), tried first in every arm
-    placebo  confirm the multi-task winner with permuted auxiliary labels too
+    placebo  confirm the multi-task winner with permuted auxiliary labels too; within: and with labels permuted within sex x
+             sentence, which a corpus with neither cannot have
     square   confirm each winner's recipe with the auxiliary task switched too
     draws    split knobs of each draw of the split; one empty draw is the space's own split
     nested   each draw is searched by itself (search r sees draw r alone); else draw 0 is searched for all
@@ -107,6 +107,7 @@ class Space:
     values: dict[str, Any]
     draws: tuple[dict[str, Any], ...] = ({},)
     nested: bool = True
+    within: bool = True
 
     def search_split(self, search: int) -> dict[str, Any]:
         """Split knobs that search repetition `search` runs on: pass them to `Arm.config` as changes."""
@@ -157,7 +158,7 @@ def read_space(
     Nested draws multiply the searches: every repetition searches each draw. Raises SpaceError naming the file, key,
     value and remedy.
     """
-    check_knobs("--set", list(fixed or {}))
+    _check_wishes(fixed or {})
     path = space_path(name_or_path)
     file = read_space_file(path)
     if size not in file.size:
@@ -171,6 +172,16 @@ def read_space(
     if space.searched and space.budget.trials < 1:
         raise SpaceError(f"{path}: size.{size}.trials is {table.trials}, but something is searched; set it to at least 1")
     return space
+
+
+def _check_wishes(fixed: dict[str, Any]) -> None:
+    """Raise SpaceError for a knob of the command line that is none, or whose value is none of its."""
+    check_knobs("--set", list(fixed))
+    try:
+        for knob, value in fixed.items():
+            check_value(knob, value, "--set")
+    except ConfigError as error:
+        raise SpaceError(str(error)) from None
 
 
 def standing_space(name: str, size: str, values: dict[str, Any]) -> Space:
@@ -213,20 +224,6 @@ def _build(
     )
 
 
-def check_tasks(space: Space, corpus: HasColumns) -> None:
-    """Every task of every question has labels in the corpus. Raises SpaceError with the remedy."""
-    for question in space.questions:
-        tasks = (question.main, *question.auxiliary)
-        if question.mtl.fixed.get("split") == "sentence" and "sentence" in tasks:
-            raise SpaceError(
-                f"{space.name}: question {question.name!r}: a sentence split has no sentence to learn; use --split speaker"
-            )
-        try:
-            make_tasks(tasks, corpus)
-        except ConfigError as error:
-            raise SpaceError(f"{space.name}: question {question.name!r}: {error}") from None
-
-
 def _searched(file: SpaceFile, table: SizeTable) -> dict[str, Range]:
     """What this size searches: the file's ranges, less those it fixes, and its own."""
     return {**{name: value for name, value in file.search.items() if name not in table.fixed}, **table.search}
@@ -245,10 +242,16 @@ def _question(name: str, file: SpaceFile, table: SizeTable, overrides: dict[str,
     fixed = {key: value for key, value in fixed.items() if key not in ranges}
     mtl = Arm(name, "mtl", asked.main, asked.auxiliary, knobs + loose, fixed, given)
     control = replace(mtl, name="control", auxiliary=(), knobs=knobs, weights={})
-    disjoint = control.config(_lowest(control)).split != "sentence"
-    return Question(
-        name, asked.main, asked.auxiliary, asked.objective or objective(asked.main, disjoint), asked.margin, mtl, control
-    )
+    return Question(name, asked.main, asked.auxiliary, _objective(name, asked, control), asked.margin, mtl, control)
+
+
+def _objective(name: str, asked: QuestionTable, control: Arm) -> str:
+    """The dev score that decides the question. Raises ConfigError for one that does not rise with what is asked."""
+    usual = objective(asked.main, control.config(lowest(control)).split != "sentence")
+    known = [usual] if asked.main == "speaker" else [usual, metric_name(f"{asked.main}_accuracy")]
+    if asked.objective not in (None, *known):
+        raise ConfigError(f"questions.{name}: objective {asked.objective!r} does not decide it; use {' or '.join(known)}")
+    return asked.objective or usual
 
 
 def _knob(name: str, value: Range) -> Knob:
@@ -257,6 +260,9 @@ def _knob(name: str, value: Range) -> Knob:
     assert value.low is not None  # the schema says so, and the next
     assert value.high is not None
     if name in RunConfig.model_fields and RunConfig.model_fields[name].annotation is int:
+        for key in ("low", "high", "step"):
+            if (bound := getattr(value, key)) is not None and bound != int(bound):
+                raise ConfigError(f"{name}: {key} must be a whole number, as {name} is, but got {bound}")
         return Knob(name, IntDistribution(int(value.low), int(value.high), log=value.log, step=int(value.step or 1)))
     return Knob(name, FloatDistribution(float(value.low), float(value.high), log=value.log, step=value.step))
 
@@ -280,8 +286,8 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
-def _lowest(arm: Arm) -> dict[str, Any]:
-    """A corner of the arm's space."""
+def lowest(arm: Arm) -> dict[str, Any]:
+    """A corner of the arm's space: its parameters' least values, and first choices."""
     return {knob.name: _corners(knob)[0] for knob in arm.knobs}
 
 
@@ -296,7 +302,7 @@ def _corners(knob: Knob) -> list[Any]:
 def _check_points(space: Space) -> None:
     """Every bound and choice of every knob makes a valid configuration. Raises ConfigError."""
     for arm in space.arms:
-        corner = _lowest(arm)
+        corner = lowest(arm)
         for knob in arm.knobs:
             for value in _corners(knob):
                 arm.config({**corner, knob.name: value})

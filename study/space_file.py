@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from sermtl.config import RunConfig, explain, read_toml
 from sermtl.errors import ConfigError, SpaceError, did_you_mean
+from sermtl.splits import SPLIT_KNOBS
 
 Size = Literal["small", "medium", "full"]
 SIZES: tuple[str, ...] = get_args(Size)
@@ -147,6 +148,11 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
     for where, (fixed, searched) in levels.items():
         if both := sorted(set(fixed) & set(searched)):
             raise SpaceError(f"{path}: {where}: {both[0]!r} is both fixed and searched; take it out of one of the two")
+    levels |= {f"questions.{name}": (question.fixed, {}) for name, question in file.questions.items()}
+    for where, (fixed, searched) in levels.items():
+        for knob in SPLIT_KNOBS:  # whoever chooses by dev must not choose who is in dev, and all questions have the same speakers
+            if knob in searched or (knob in fixed and where.startswith("questions")):
+                raise SpaceError(f"{path}: {where}: {knob!r} says who is in which part, for the whole study; set it under [fixed]")
     auxiliary = {task for question in file.questions.values() for task in question.auxiliary}
     said = {"label"} | {f"weight_{task}" for task in auxiliary}
     for number, start in enumerate(file.start):

@@ -172,12 +172,11 @@ def _time_left(folder: Path, records: Sequence[TrialRecord]) -> Iterator[tuple[s
 def _phase_table(progress: Progress) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(progress.name, no_wrap=True)
-    searched = progress.name == "search"  # a confirm run's dev score chooses nothing
-    for name in ("done", "pruned", "failed", "left", "device time", *(["best on dev"] if searched else [])):
+    for name in ("done", "pruned", "failed", "left", "device time", *(["best on dev"] if progress.chooses else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for name, arm in progress.arms.items():
         counts = (arm.counts["PRUNED"], arm.counts["FAILED"], arm.left)
-        best = [score(arm.best)] if searched else []
+        best = [score(arm.best)] if progress.chooses else []
         table.add_row(name, f"{arm.ended}/{arm.total}", *map(str, counts), duration(arm.seconds), *best)
     return table
 

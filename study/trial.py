@@ -25,13 +25,13 @@ from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Split
 from sermtl.errors import CheckpointError, CorpusError, SermtlError
 from sermtl.files import NO_ROOM, write_text
+from sermtl.splits import SPLIT_KNOBS
 from study.cluster import tune
 from study.job import Job, Report
 from study.lock import session_of
 from study.shared_store import NodeError, check_workplace, open_corpus
 
 REPORT_S = 0.5  # shorter epochs are reported together, so that the driver is asked at most twice a second
-SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")
 
 
 class StudyTrial(tune.Trainable):

@@ -51,7 +51,8 @@ class View:
         done = sum(arm.ended for arm in progress.arms.values())
         wanted = sum(total.values())
         if not self._console.is_terminal:
-            self._say(Text(f"{name}: {wanted} runs in {len(total)} arms{f', {done} done already' if done else ''}"))
+            arms = "1 arm" if len(total) == 1 else f"{len(total)} arms"
+            self._say(Text(f"{name}: {wanted} runs in {arms}{f', {done} done already' if done else ''}"))
         elif done < wanted:
             self._live = Live(get_renderable=self._screen, console=self._console, refresh_per_second=2)
             self._live.start()
@@ -86,8 +87,9 @@ class View:
     ) -> Text:
         arm = progress.arms[identity.arm]
         ended, wanted = (sum(getattr(a, name) for a in progress.arms.values()) for name in ("ended", "total"))
+        best = f", best {score(arm.best)}" if progress.chooses else ""
         text = Text(
-            f"{identity.folder} {state.lower()} after {epoch}/{epochs} epochs, value {score(value)}, best {score(arm.best)}"
+            f"{identity.folder} {state.lower()} after {epoch}/{epochs} epochs, value {score(value)}{best}"
             f"{f' ({reason})' if reason else ''}"
         )
         return text.append(f"; {ended}/{wanted} done, {duration(progress.left_s())} left")
@@ -120,12 +122,13 @@ def screen(progress: Progress) -> RenderableType:
 def arm_table(progress: Progress) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", expand=True)
     table.add_column("arm", no_wrap=True, overflow="ellipsis")
-    for name in ("done", "pruned", "failed", "best"):
+    for name in ("done", "pruned", "failed", *(["best"] if progress.chooses else [])):
         table.add_column(name, justify="right", no_wrap=True, min_width=6)
     table.add_column("running now", no_wrap=True, overflow="ellipsis", ratio=1)
     for name, arm in progress.arms.items():
         now = [run for run in progress.running.values() if run.identity.arm == name]
-        table.add_row(name, *_cells(arm), _now(now))
+        best = [Text(score(arm.best), style="bold")] if progress.chooses else []
+        table.add_row(name, *_cells(arm), *best, _now(now))
     return table
 
 
@@ -135,7 +138,6 @@ def _cells(arm: ArmProgress) -> list[Text]:
         Text(f"{arm.ended}/{arm.total}", style="green" if arm.total and not arm.left else ""),
         Text(str(pruned), style=STYLES["PRUNED"] if pruned else "dim"),
         Text(str(failed), style=STYLES["FAILED"] if failed else "dim"),
-        Text(score(arm.best), style="bold"),
     ]
 
 

@@ -46,6 +46,16 @@ def test_crema_d_names_and_demographics(tmp_path: Path) -> None:
     assert labels(list_crema_d(tmp_path / "AudioWAV")) == found  # the audio folder itself will do
 
 
+def test_crema_d_in_a_folder_of_its_archives_own(tmp_path: Path) -> None:
+    root = tmp_path / "CREMA-D-master"
+    touch(root, "AudioMP3/1001_IEO_ANG_HI.mp3", "AudioWAV/1001_IEO_ANG_HI.wav")
+    (root / "VideoDemographics.csv").write_text(DEMOGRAPHICS)
+    listing = list_crema_d(tmp_path)
+    assert [recording.path.suffix for recording in listing.recordings] == [".wav"]
+    assert not listing.flaws
+    assert labels(listing)["1001_IEO_ANG_HI"]["sex"] == "male"
+
+
 def test_crema_d_historic_name_is_the_same_clip(tmp_path: Path) -> None:
     listing = list_crema_d(touch(tmp_path, "1040_ITH_SAD_X.wav"))
     assert [recording.name for recording in listing.recordings] == ["1040_ITH_SAD_XX"]
@@ -119,13 +129,17 @@ def test_a_bad_table_is_named(tmp_path: Path, table: str, message: str) -> None:
 
 def test_ravdess_names(tmp_path: Path) -> None:
     names = ("Actor_07/03-01-05-02-01-02-07.wav", "Actor_08/03-01-08-01-02-01-08.flac", "Actor_08/03-02-05-01-02-01-08.wav")
-    listing = list_ravdess(touch(tmp_path, *names, "Actor_08/03-01-09-01-02-01-08.wav", "Actor_08/song.wav"))
+    wrong = ("Actor_08/03-01-09-01-02-01-08.wav", "Actor_08/03-01-05-01-02-01-25.wav")
+    listing = list_ravdess(touch(tmp_path, *names, *wrong, "Actor_08/song.wav"))
     found = labels(listing)
     strong = {"speaker": "07", "sex": "male", "emotion": "ANG", "level": "strong", "sentence": "KIDS", "repetition": "2"}
     assert found["03-01-05-02-01-02-07"] == strong
     assert (found["03-01-08-01-02-01-08"]["sex"], found["03-01-08-01-02-01-08"]["emotion"]) == ("female", "SUR")
     flaws = {recording.name: recording.flaw for recording in listing.recordings if recording.flaw}
-    assert flaws == {"03-01-09-01-02-01-08": ("unknown code", "emotion '09' not in RAVDESS' tables")}
+    assert flaws == {
+        "03-01-09-01-02-01-08": ("unknown code", "emotion '09' not in RAVDESS' tables"),
+        "03-01-05-01-02-01-25": ("unknown code", "actor '25' not in RAVDESS' tables"),
+    }
     assert [file for file, _, _ in listing.flaws] == ["song.wav"]
     assert "1 files are song" in listing.notes[0]
 
@@ -211,6 +225,20 @@ def test_manifest_keeps_every_further_column(folder: Path) -> None:
     assert labels(list_manifest(folder)) == labels(listing)  # the folder that holds it will do
 
 
+def test_a_column_without_a_name_is_left_out(folder: Path) -> None:
+    listing = list_manifest(manifest(folder, ",path,speaker,emotion\n0,a.wav,one,joy\n"))
+    assert labels(listing) == {"a": {"speaker": "one", "emotion": "joy"}}
+
+
+def test_a_files_name_may_have_dots_and_no_suffix(folder: Path) -> None:
+    (folder / "v1.0").mkdir()
+    for name in ("v1.0/x", "v1.0/y.z.wav"):
+        soundfile.write(folder / name, np.zeros(1600), 16_000, format="WAV")
+    assert list(labels(list_manifest(manifest(folder, "path,speaker,emotion\nv1.0/x,a,joy\nv1.0/y.z.wav,a,joy\n")))) == [
+        *("v1.0/x", "v1.0/y.z")
+    ]
+
+
 @pytest.mark.parametrize("delimiter", [";", "\t"])
 def test_manifest_delimiters(folder: Path, delimiter: str) -> None:
     rows = [["path", "speaker", "emotion"], ["a.wav", "1,5", "joy"]]
@@ -255,6 +283,9 @@ def test_manifest_defects(folder: Path) -> None:
         ("path,speaker,emotion\na.wav,one,joy\na.wav,one,sad\n", "two rows name 'a'"),
         ("path,speaker,emotion,clip\na.wav,one,joy,1\n", "column 'clip' would be the label 'clip', which is taken"),
         ("path,speaker,emotion,Emotion\na.wav,one,joy,1\n", "which is taken"),
+        ("path,speaker,emotion,emotion\na.wav,one,joy,sad\n", "two columns are named 'emotion'"),
+        ("path,speaker,emotion,total\na.wav,one,joy,1\n", "column 'total': a label cannot be called 'total'"),
+        ("path,speaker,emotion,?\na.wav,one,joy,1\n", "column '?': '' is not a label's name"),
         ('path,speaker,emotion\n"a.wav,one,joy\n', "cannot be read as a CSV"),
     ],
 )

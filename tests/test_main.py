@@ -3,17 +3,23 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
+from sermtl import alone
 from sermtl.__main__ import COMMANDS, main
 from sermtl.alone import main as train
+from sermtl.baselines import baselines
 from sermtl.config import RunConfig, read_config, write_config
 from sermtl.corpus import Corpus
-from sermtl.errors import CheckpointError, ConfigError
+from sermtl.errors import CheckpointError, ConfigError, run_command
+from sermtl.evaluate import evaluate, make_pairs
 from sermtl.predict import load_model
-from sermtl.train import epochs
+from sermtl.train import EpochResult, epochs
+from tests.tiny import make_tiny
 
 CONFIG = RunConfig(clip_s=0.6, frames=64, bins=32, n_fft=512, frequency_scale="mel", width=0.05, epochs=2, precision="float32")
 
@@ -46,6 +52,34 @@ def test_an_existing_run_is_resumed_only_when_asked(tmp_path: Path, tiny_corpus:
     assert (tmp_path / "out" / "history.json").read_text() == before
 
 
+def test_a_refused_resume_leaves_the_run_as_it_was(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    assert train(command(tmp_path, tiny_corpus)) == 0
+    with pytest.raises(CheckpointError, match=r"epochs = 2, not 3"):
+        train(command(tmp_path, tiny_corpus, "--resume", config=CONFIG.replace(epochs=3)))
+    assert read_config(tmp_path / "out" / "config.toml") == CONFIG
+
+
+def test_ctrl_c_is_one_line_that_says_how_to_go_on(
+    tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> Iterator[EpochResult]:
+        yield from islice(epochs(CONFIG, tiny_corpus, threads=1), 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(alone, "epochs", interrupted)
+    assert run_command(lambda: train(command(tmp_path, tiny_corpus))) == 130
+    assert capsys.readouterr().err == "stopped; nothing was saved yet\n"
+    monkeypatch.setattr(alone, "CHECKPOINT_S", 0.0)
+    assert run_command(lambda: train(command(tmp_path, tiny_corpus))) == 130
+    assert capsys.readouterr().err == "stopped; the same command with --resume goes on\n"
+
+
+def test_train_takes_a_corpus_at_a_uri(tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERMTL_CACHE", str(tmp_path / "cache"))
+    words = command(tmp_path, tiny_corpus, config=CONFIG.replace(epochs=1))
+    assert train([f"file://{word}" if word == str(tiny_corpus.path) else word for word in words]) == 0
+
+
 def test_resume_goes_on_from_the_checkpoint(tmp_path: Path, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     next(epochs(CONFIG, tiny_corpus, threads=1)).run.save(tmp_path / "out" / "checkpoint.pt")
     assert train(command(tmp_path, tiny_corpus, "--resume")) == 0
@@ -58,6 +92,20 @@ def test_the_papers_split_has_no_dev_and_is_tested_all_the_same(tmp_path: Path, 
     config = CONFIG.replace(dev_fraction=0.0, epochs=1)
     assert train(command(tmp_path, tiny_corpus, "--test", config=config)) == 0
     assert "speaker_accuracy" in json.loads((tmp_path / "out" / "test.json").read_text())
+
+
+def test_the_threshold_is_never_chosen_on_test_speakers(tmp_path: Path) -> None:
+    """Of five speakers dev has one, who makes no pairs: the threshold then comes from the training speakers."""
+    corpus = make_tiny(tmp_path / "five.arrow", speakers=5)
+    assert train(command(tmp_path, corpus, "--test")) == 0
+    scores = json.loads((tmp_path / "out" / "test.json").read_text())
+    *_, last = epochs(CONFIG, corpus, threads=1)
+    run = last.run
+    train_part = corpus.part(run.split, "train")
+    on_training = evaluate(run.predict(train_part), (), True, pairs=make_pairs(corpus, train_part, 0))
+    assert scores["speaker_threshold"] == run.threshold() == on_training.value("speaker_threshold")
+    rows = baselines(corpus, run.split, run.tasks)
+    assert {"duration_only", "duration_only_accuracy"} <= rows["speaker"].keys()
 
 
 def test_a_sentence_split_is_tested_by_identification(tmp_path: Path, tiny_corpus: Corpus) -> None:

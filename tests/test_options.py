@@ -47,6 +47,8 @@ def test_draws_and_folds_become_split_knobs() -> None:
         (["--set", "width"], "write it as --set width=0.25"),
         (["--folds", "1"], "--folds must be at least 2"),
         (["--folds", "3", "--draws", "2"], "choose one"),
+        (["--folds", "3", "--set", "fold=1"], "--set fold=1: --folds sets fold for each draw"),
+        (["--draws", "2", "--set", "split_seed=5"], "--set split_seed=5: --draws sets split_seed for each draw"),
     ],
 )
 def test_a_wrong_value_is_refused(argv: list[str], said: str) -> None:

@@ -10,12 +10,14 @@ import soundfile
 from scipy.signal import resample_poly
 
 from sermtl.audio import AudioError, read_audio, resample
+from sermtl.config import RunConfig
 from sermtl.corpora.listing import Listing, Recording
 from sermtl.corpus import Corpus
 from sermtl.decoding import Sound, decode, decode_all
 from sermtl.defects import examine
-from sermtl.errors import CorpusError, run_command
+from sermtl.errors import CorpusError, SplitError, run_command
 from sermtl.prepare import main, prepare
+from sermtl.splits import make_split
 
 RATE_HZ = 16_000
 
@@ -300,3 +302,23 @@ def test_every_source_has_help(source: str, capsys: pytest.CaptureFixture[str]) 
         main([source, "--help"])
     assert stopped.value.code == 0
     assert "--output" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("second", ["1002_TIE_NEU_XX", "1002_ABC_NEU_XX"], ids=["of another speaker", "and of an unknown sentence"])
+def test_kept_audio_of_two_speakers_cannot_be_in_two_parts(tmp_path: Path, second: str) -> None:
+    folder = tmp_path / "crema"
+    for speaker in range(1001, 1009):
+        name = {1001: "1001_TIE_NEU_XX", 1002: second}.get(speaker, f"{speaker}_TIE_NEU_XX")
+        save(folder / f"{name}.wav", tone(pitch_hz=400 if speaker < 1003 else 400 + speaker % 100))
+        save(folder / f"{speaker}_DFA_ANG_XX.wav", tone(pitch_hz=200 + speaker % 100))
+    assert main(["crema-d", str(folder), "--keep-all", "-o", str(tmp_path / "a.arrow")]) == 0
+    corpus, said = Corpus.open(tmp_path / "a.arrow"), []
+    for seed in range(12):
+        try:
+            parts = make_split(corpus, RunConfig(split_seed=seed)).describe(corpus).values()
+        except SplitError as error:
+            said.append(str(error))
+        else:
+            assert any({"1001", "1002"} <= set(part["speakers"]) for part in parts)
+    assert 0 < len(said) < 12
+    assert all("are the same audio" in line and {"1001_TIE_NEU_XX", second} < set(line.split()) for line in said)

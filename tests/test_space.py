@@ -7,7 +7,8 @@ import optuna
 import pytest
 
 from sermtl.errors import SpaceError
-from study.space import Space, check_tasks, read_space, shipped_spaces, space_path, standing_space
+from study.feasible import check_tasks
+from study.space import Space, read_space, shipped_spaces, space_path, standing_space
 from study.space_file import SIZES
 from tests.test_tasks import Columns
 
@@ -100,6 +101,11 @@ def test_start_points_keep_only_what_a_size_reaches(write) -> None:  # type: ign
         ("epochs = { low = 2, high = 4 }", "seed = { low = 2, high = 4 }", "'seed' is set by the study itself; use --seeds"),
         ("questions.emotion", 'questions."../emotion"', "is not a name of a question"),
         ("title", "title = ", "not valid TOML"),
+        ("epochs = { low = 2, high = 4 }", "epochs = { low = 2, high = 4.5 }", "epochs: high must be a whole number, as epochs is"),
+        ("margin", 'objective = "emotion_loss"\nmargin', "'emotion_loss' does not decide it; use emotion_uar or emotion_accuracy"),
+        ("margin", 'objective = "speaker_eer"\nmargin', "'speaker_eer' does not decide it"),
+        ("epochs = {", "split_seed = {", "'split_seed' says who is in which part, for the whole study; set it under [fixed]"),
+        ("margin", 'fixed = { split = "sentence" }\nmargin', "questions.emotion: 'split' says who is in which part"),
     ],
 )
 def test_a_wrong_space_is_refused_by_name(write, old: str, new: str, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -125,6 +131,26 @@ def test_the_command_line_wins_over_the_file(write) -> None:  # type: ignore[no-
     assert space.arms[0].config({"learning_rate": 0.1}).split == "sentence"
     assert read_space("mtl", "small", fixed={"split": "sentence"}).questions[1].objective == "speaker_top1"
     assert read_space("mtl", "small").questions[1].objective == "speaker_verification"
+
+
+@pytest.mark.parametrize(
+    ("fixed", "said"),
+    [
+        ({"width": "wide"}, "--set: width: input should be a valid number, unable to parse string as a number, but got 'wide'"),
+        ({"split_seed": -1}, "--set: split_seed: input should be greater than or equal to 0, but got -1"),
+        ({"schedule": "slow"}, "--set: schedule: input should be"),
+    ],
+)
+def test_a_wrong_wish_of_the_command_line_is_not_the_files_mistake(fixed: dict[str, object], said: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        read_space("paper", "full", fixed=fixed)
+    assert str(caught.value).startswith(said)
+
+
+def test_wishes_need_fit_the_other_knobs_only_together() -> None:
+    assert read_space("paper", "full", fixed={"bins": 2048, "n_fft": 4096}).arms[0].config({}).bins == 2048
+    with pytest.raises(SpaceError, match="needs n_fft of at least 4094"):
+        read_space("paper", "full", fixed={"bins": 2048})
 
 
 def test_a_size_that_fixes_a_knob_takes_it_out_of_the_search(write) -> None:  # type: ignore[no-untyped-def]

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from sermtl.config import RunConfig
+from sermtl.config import RunConfig, Weighting
 from sermtl.corpus import Clip, Corpus, write_corpus
 from sermtl.errors import CheckpointError, ConfigError, DivergedError, SplitError
 from sermtl.splits import make_split
@@ -108,9 +109,10 @@ def test_golden_losses(tiny_corpus: Corpus) -> None:
 # ---- the control and the paper's sum -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("extra", [{}, {"weighting": "adversarial"}, {"optimizer": "adamw", "gradient_clip": 1.0, "dropout": 0.2}])
-def test_weight_0_is_the_control_bit_for_bit(tiny_corpus: Corpus, extra: dict[str, object]) -> None:
-    config = SMALL.replace(**extra)
+@pytest.mark.parametrize("weighting", get_args(Weighting))
+@pytest.mark.parametrize("extra", [{}, {"optimizer": "adamw", "gradient_clip": 1.0, "dropout": 0.2}])
+def test_weight_0_is_the_control_bit_for_bit(tiny_corpus: Corpus, weighting: str, extra: dict[str, object]) -> None:
+    config = SMALL.replace(weighting=weighting, **extra)
     zero = final(config.replace(auxiliary={"speaker": 0.0, "sex": 0.0}), tiny_corpus)
     control = final(config.replace(auxiliary={}), tiny_corpus)
     weights = zero.run.network.state_dict()
@@ -141,8 +143,10 @@ def test_weight_1_is_the_papers_sum(tiny_corpus: Corpus) -> None:
     )
 
 
-def test_the_total_is_the_weighted_sum(tiny_corpus: Corpus) -> None:
-    (epoch,) = losses(SMALL.replace(auxiliary={"speaker": 0.3, "sex": 2.0}, epochs=1, batch_size=4096), tiny_corpus)
+@pytest.mark.parametrize("batch_size", [4096, 83], ids=["one batch", "a last clip left out"])
+def test_the_total_is_the_weighted_sum(tiny_corpus: Corpus, batch_size: int) -> None:
+    assert len(tiny_corpus.part(make_split(tiny_corpus, SMALL), "train")) == 84
+    (epoch,) = losses(SMALL.replace(auxiliary={"speaker": 0.3, "sex": 2.0}, epochs=1, batch_size=batch_size), tiny_corpus)
     assert epoch["total"] == pytest.approx(epoch["emotion"] + 0.3 * epoch["speaker"] + 2 * epoch["sex"], rel=1e-5)
 
 

@@ -69,7 +69,7 @@ def test_a_pruned_value_is_never_the_best(clock: Clock) -> None:
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_table_fits_the_terminal(clock: Clock, width: int) -> None:
-    progress = Progress("confirm", {"emotion.mtl": 12, LONG_ARM: 5}, clock=clock)
+    progress = Progress("search", {"emotion.mtl": 12, LONG_ARM: 5}, clock=clock)
     for number in range(4):
         progress.trial(identity(number, LONG_ARM), "running", 2, 8, 0.123)
     progress.trial(identity(9), "COMPLETE", 8, 8, 0.75)
@@ -82,6 +82,18 @@ def test_the_table_fits_the_terminal(clock: Clock, width: int) -> None:
     assert lines[2].split() == ["arm", "done", "pruned", "failed", "best", "running", "now"]
     assert lines[3].split() == ["emotion.mtl", "1/12", "0", "0", "0.7500"]
     assert lines[4].split()[:8] == [LONG_ARM, "0/5", "0", "0", "-", "#0", "2/8", "0.123,"]
+
+
+def test_a_confirm_run_is_never_the_best(clock: Clock) -> None:
+    """Its dev score chooses nothing."""
+    view = View(console(terminal=False), clock)
+    view.phase("confirm", {"emotion.mtl": 12})
+    view.trial(identity(9), "COMPLETE", 8, 8, 0.75)
+    assert written(view)[-1] == "emotion.mtl/search-0/00009 complete after 8/8 epochs, value 0.7500; 1/12 done, 0 s left"
+    shown = console(terminal=True)
+    with shown.capture() as capture:
+        shown.print(screen(Progress("confirm", {"emotion.mtl": 12}, clock=clock)))
+    assert ["arm", "done", "pruned", "failed", "running", "now"] in [line.split() for line in capture.get().splitlines()]
 
 
 def test_a_terminal_is_left_with_the_last_state(clock: Clock) -> None:
@@ -102,7 +114,7 @@ def test_a_continued_phase_knows_what_ended(clock: Clock) -> None:
     ended = [make_record(identity(0), device_s=8.0), make_record(identity(1), "PRUNED", device_s=2.0)]
     view = View(console(terminal=False), clock)
     view.phase("search", {"emotion.mtl": 4}, ended)
-    assert written(view) == ["search: 4 runs in 1 arms, 2 done already"]
+    assert written(view) == ["search: 4 runs in 1 arm, 2 done already"]
     progress = Progress("search", {"emotion.mtl": 4}, ended, clock)
     assert progress.device_s == 10.0
     assert progress.left_s() == 10.0  # two trials of five seconds on average

@@ -32,7 +32,8 @@ _NAME = re.compile(r"(\d{4})_([A-Za-z]{3})_([A-Za-z]{3})_([A-Za-z]{1,2})")
 
 
 def list_crema_d(folder: Path) -> Listing:
-    """Every clip below CREMA-D's root, or below its AudioWAV folder. Raises CorpusError."""
+    """Every clip below CREMA-D's root (or the one folder in `folder` that is it), or below its AudioWAV. Raises CorpusError."""
+    folder = _root(folder)
     people = _demographics(folder)
     recordings, flaws = [], []
     for path in audio_files(_audio_folder(folder), NAMING):
@@ -105,6 +106,13 @@ def _recording(path: Path, match: re.Match[str], people: dict[str, Labels]) -> R
 def _canonical(stem: str) -> str:
     """One historic name ends `_X` where the others end `_XX`."""
     return stem.upper() + "X" if stem.upper().endswith("_X") else stem.upper()
+
+
+def _root(folder: Path) -> Path:
+    if (folder / "AudioWAV").is_dir():
+        return folder
+    below = [found.parent for found in folder.glob("*/AudioWAV") if found.is_dir()]  # an archive unpacks into a folder of its own
+    return below[0] if len(below) == 1 else folder
 
 
 def _audio_folder(folder: Path) -> Path:

@@ -5,7 +5,7 @@
     emotion    what is felt; may be empty
     ...        any further column is a label: sentence, level, sex, age, race, ethnicity, or your own
 
-A column of another name is pointed out with `--column emotion=Label`.
+A column of another name is pointed out with `--column emotion=Label`. One without a name (pandas' index) is left out.
 """
 
 import csv
@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from sermtl.about import check_label
 from sermtl.corpora.listing import Listing, Recording
 from sermtl.corpus import DEMOGRAPHICS, RESERVED_COLUMNS
 from sermtl.defects import Labels
@@ -47,7 +48,7 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
     recordings, flaws = [], []
     for number, row in enumerate(rows, start=1):
         path = _inside(manifest, number, row["path"], root)
-        name = os.path.relpath(path, root).replace(os.sep, "/").rsplit(".", 1)[0]
+        name = os.path.splitext(os.path.relpath(path, root))[0].replace(os.sep, "/")
         if row["speaker"] is None:
             flaws.append((name, "no speaker", f"row {number} names no speaker"))
         elif not path.is_file():
@@ -84,6 +85,7 @@ def _read(manifest: Path) -> Rows:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
+            _check_unlike(list(filter(None, reader.fieldnames or ())))
             rows: list[dict[Any, Any]] = list(reader)
     except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -91,7 +93,13 @@ def _read(manifest: Path) -> Rows:
     for number, row in enumerate(rows, start=1):
         if None in row:
             raise CorpusError(f"{manifest}: row {number} has more fields than the header; quote fields that hold the delimiter")
-    return [{str(key).strip(): _text(value) for key, value in row.items()} for row in rows]
+    return [{str(key).strip(): _text(value) for key, value in row.items() if key.strip()} for row in rows]
+
+
+def _check_unlike(names: list[str]) -> None:
+    """Raise ValueError for a column's name that another one has too: which of them holds the labels?"""
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two columns are named {twice[0]!r}")
 
 
 def _read_parquet(manifest: Path) -> Rows:
@@ -100,9 +108,7 @@ def _read_parquet(manifest: Path) -> Rows:
         size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
         if about.num_rows > MOST_ROWS or size > LARGEST_BYTES:  # a small file may unpack to any size
             raise ValueError(f"{about.num_rows:,} rows, {size:,} bytes; at most {MOST_ROWS:,} and {LARGEST_BYTES:,}")
-        names = about.schema.to_arrow_schema().names
-        if len(set(names)) < len(names):
-            raise ValueError("two columns of the same name")
+        _check_unlike(about.schema.to_arrow_schema().names)
         batches = file.iter_batches(1000)
         return [{str(key): _text(value) for key, value in row.items()} for batch in batches for row in batch.to_pylist()]
 
@@ -131,8 +137,12 @@ def _renamed(manifest: Path, rows: Rows, columns: Mapping[str, str]) -> Rows:
                 f"{manifest}: no column {needed!r}{did_you_mean(needed, found)} (or name it with --column {needed}=COLUMN)"
             )
     for column, name in names.items():
-        if list(names.values()).count(name) > 1 or not name or name in RESERVED_COLUMNS:
+        if list(names.values()).count(name) > 1 or name in RESERVED_COLUMNS:
             raise CorpusError(f"{manifest}: column {column!r} would be the label {name!r}, which is taken; rename one of them")
+        try:
+            check_label(name)
+        except CorpusError as error:  # before an hour is spent on decoding
+            raise CorpusError(f"{manifest}: column {column!r}: {error}") from None
     return [{names[column]: value for column, value in row.items()} for row in rows]
 
 

@@ -15,6 +15,7 @@ EMOTIONS = {"01": "NEU", "02": "CAL", "03": "HAP", "04": "SAD", "05": "ANG", "06
 LEVELS = {"01": "normal", "02": "strong"}
 SENTENCES = {"01": "KIDS", "02": "DOGS"}  # "Kids are talking by the door", "Dogs are sitting by the door"
 REPETITIONS = {"01": "1", "02": "2"}
+ACTORS = frozenset(f"{number:02}" for number in range(1, 25))
 AUDIO_ONLY, SPEECH = "03", "01"
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
@@ -46,5 +47,5 @@ def _recording(path: Path, match: re.Match[str]) -> Recording:
     }
     labels: Labels = {"speaker": actor, **{key: known.get(code) for key, (code, known) in codes.items()}}
     labels["sex"] = "male" if int(actor) % 2 else "female"
-    unknown = [f"{key} {code!r}" for key, (code, known) in codes.items() if code not in known]
+    unknown = [f"{key} {code!r}" for key, (code, known) in [*codes.items(), ("actor", (actor, ACTORS))] if code not in known]
     return Recording(path, path.stem, labels, ("unknown code", f"{', '.join(unknown)} not in RAVDESS' tables") if unknown else None)

@@ -1,0 +1,81 @@
+"""A corpus that cannot answer a question is refused before anything is spent; one that lacks a placebo's columns is not."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.errors import SplitError
+from study.confirm import confirm_arms
+from study.feasible import feasible
+from study.space import Space, read_space
+from tests.tiny import make_tiny, tiny_clips
+
+
+def corpus_of(clips: Iterator[Clip], path: Path) -> Corpus:
+    write_corpus(path, clips, name="made", source={})
+    return Corpus.open(path)
+
+
+def mtl(**fixed: object) -> Space:
+    return read_space("mtl", "small", fixed=fixed)
+
+
+def test_a_corpus_that_has_everything_is_taken_as_it_is(tiny_corpus: Corpus) -> None:
+    assert feasible(mtl(), tiny_corpus) == mtl()
+
+
+def test_without_sex_and_sentence_there_is_no_second_placebo(tmp_path: Path) -> None:
+    kept = ("speaker", "emotion")
+    bare = (replace(clip, labels={name: clip.labels[name] for name in kept}) for clip in tiny_clips())
+    arms = confirm_arms(feasible(mtl(), corpus_of(bare, tmp_path / "bare.arrow")))
+    assert "emotion.placebo" in arms
+    assert not [arm for arm in arms if arm.endswith("placebo-within")]
+    assert confirm_arms(replace(mtl(), placebo=False, within=False)) == [arm for arm in arms if not arm.endswith("placebo")]
+
+
+def test_a_search_needs_a_dev_part(tiny_corpus: Corpus) -> None:
+    with pytest.raises(SplitError, match=r"question 'emotion', split speaker-s0-dev0: there is no dev part .* raise dev_fraction"):
+        feasible(mtl(dev_fraction=0.0), tiny_corpus)
+    with pytest.raises(SplitError, match=r"there is no dev part .* choose --split speaker, or take --space paper"):
+        feasible(mtl(split="paper"), tiny_corpus)
+    paper = read_space("paper", "small")
+    assert feasible(paper, tiny_corpus) == paper
+
+
+def test_dev_must_be_able_to_choose(tmp_path: Path) -> None:
+    five = make_tiny(tmp_path / "five.arrow", speakers=5)  # one of them in dev
+    with pytest.raises(SplitError, match=r"question 'speaker', .* the dev part has no two speakers"):
+        feasible(mtl(), five)
+    assert feasible(read_space("emotion", "small"), five)
+    labelled = {"1001", "1003"}  # balance then leaves the one speaker of dev without
+    clips = (
+        replace(c, labels=c.labels if c.labels["speaker"] in labelled else {**c.labels, "emotion": None}) for c in tiny_clips(5)
+    )
+    partly = corpus_of(clips, tmp_path / "partly.arrow")
+    with pytest.raises(SplitError, match="the dev part has no clip with a label of 'emotion'"):
+        feasible(read_space("emotion", "small"), partly)
+
+
+def test_train_must_have_two_classes_and_test_two_speakers(tmp_path: Path) -> None:
+    three = make_tiny(tmp_path / "three.arrow", speakers=3)  # one in each part
+    with pytest.raises(SplitError, match=r"the training part has 1 class\(es\) of 'speaker'"):
+        feasible(mtl(), three)
+    four = make_tiny(tmp_path / "four.arrow", speakers=4)
+    with pytest.raises(SplitError, match="the test part has one speaker"):
+        feasible(mtl(), four)
+
+
+def test_draws_that_are_all_the_same_are_refused(crema_d_like: Corpus) -> None:
+    draws = ({"split_seed": 0}, {"split_seed": 1})
+    tfds = read_space("mtl", "small", fixed={"split": "tfds"}, draws=draws)
+    with pytest.raises(SplitError, match=r"2 draws of the split give 1 different one\(s\), tfds; leave --draws out"):
+        feasible(tfds, crema_d_like)
+
+
+@pytest.fixture
+def crema_d_like(tmp_path: Path) -> Corpus:
+    """CREMA-D's actors by name, a tone for each clip."""
+    return make_tiny(tmp_path / "actors.arrow", speakers=91)
