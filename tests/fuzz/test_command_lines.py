@@ -113,7 +113,9 @@ def filled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[list[str]], list[str]]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
+    monkeypatch.setattr(
+        study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0})
+    )
     out = tmp_path / "out"
     out.mkdir()
     places = {"{corpus}": str(corpus.path), "{model}": str(model), "{study}": str(study_folder), "{out}": str(out)}

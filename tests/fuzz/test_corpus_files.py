@@ -25,7 +25,9 @@ COMMANDS = ("inspect", "verify", "plot", "dry run")
 @pytest.fixture
 def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost is not measured: training a few batches for each case would take all the time there is."""
-    monkeypatch.setattr(study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
+    monkeypatch.setattr(
+        study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0})
+    )
 
 
 def look_at(path: Path, command: str) -> None:

@@ -60,7 +60,9 @@ runs = text(changed(CONFIG.model_dump())) | damaged(write_config(CONFIG).encode(
 
 @pytest.fixture(autouse=True)
 def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
+    monkeypatch.setattr(
+        study.run, "predict_cost", lambda space, corpus, resources: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0})
+    )
 
 
 def dry_run(space: Path, corpus: Corpus, *more: str) -> list[str]:
