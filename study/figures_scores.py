@@ -10,18 +10,18 @@ from study.answer import ArmResult, QuestionResult
 from study.drawing import FILL, INK, MUTED, Drawing, canvas, mark, short, slug
 from study.figures_contrast import question_short
 from study.paper_results import EMOTIONS, MTL, SINGLE
-from study.tables import baseline_value
+from study.tables import Baselines, baseline_value
 from study.wording import arm_words, percent, score_words, task_words, way
 
 MOST_CLASSES = 20  # a larger confusion matrix cannot be read; its counts are in the data file
 
 
-def arms_figure(question: QuestionResult, baseline: dict[str, float], synthetic: bool) -> Drawing | None:
+def arms_figure(question: QuestionResult, baselines: Baselines, synthetic: bool) -> Drawing | None:
     """Each confirm arm's test score, mean and sd over runs, with chance and length alone marked."""
     arms = [arm for arm in question.arms if question.score in arm.means]
     if not arms:
         return None
-    found = {which: baseline_value(question, question.score, which, baseline) for which in ("chance", "duration_only")}
+    found = {which: baseline_value(question.score, which, baselines) for which in ("chance", "duration_only")}
     known = {which: value for which, value in found.items() if value is not None}
     title = f"{question_short(question)}: test {score_words(question.score)} of every confirmed arm"
     means = {arm.arm: arm.means[question.score] for arm in arms}
@@ -110,7 +110,7 @@ def confusion_figure(question: QuestionResult, arm: ArmResult, synthetic: bool) 
     shares = arm.confusion / np.maximum(arm.confusion.sum(axis=1, keepdims=True), 1)
     best = int(np.argmax(shares - 2 * np.eye(len(arm.classes))))
     row, column = divmod(best, len(arm.classes))
-    title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes {task_words(question.header.main)} for"
+    title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes each {task_words(question.header.main)} for"
     hits = ", ".join(f"{c} {percent(shares[i, i], 0)} %" for i, c in enumerate(arm.classes))
     mistake = f"{arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)"
     description = f"Right: {hits}. Most frequent mistake: {mistake}."
