@@ -90,17 +90,17 @@ def _size(cell: Cell) -> str:
 
 
 def _rates(cell: Cell) -> str:
-    return f"95 % intervals covered {cell.coverage:.1%}, {cell.false_p:.1%} had p < .05"
+    return f"95 % intervals covered {100 * cell.coverage:.1f} %, {100 * cell.false_p:.1f} % had p < .05"
 
 
 def _cautious(cell: Cell) -> str:
     return (
-        f"At this size intervals are wider than they need be ({cell.coverage:.0%} cover the truth): a small effect may be missed."
+        f"At this size intervals are wider than they need be ({100 * cell.coverage:.0f} % cover the truth): a small effect may be missed."
     )
 
 
 def _uncovered(cell: Cell) -> str:
     return (
         f"Had each arm been searched again, its score would differ: with a search-to-search sd of {100 * cell.search_sd:.1f} "
-        f"points an interval like this one covers the truth in {cell.coverage:.0%} of simulated studies; --searches takes it in."
+        f"points an interval like this one covers the truth in {100 * cell.coverage:.0f} % of simulated studies; --searches takes it in."
     )

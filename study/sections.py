@@ -140,12 +140,12 @@ def _search_words(results: Results) -> str:
     if not trials:
         return "Nothing was searched: every arm is a recipe fixed in the space file."
     objectives = listing(list(dict.fromkeys(score_words(question.objective) for question in header.questions)))
-    each = ", each on a split of its own" if len(header.splits) == searches else ""
-    times = f" in each of {searches} repetitions{each}" if searches > 1 else ""
+    splits = ", once on every split," if len(header.splits) == searches else ""
+    times = f" {searches} times{splits}" if searches > 1 else ""
     rungs = [str(rung) for rung in budget.get("rungs", [])]
     pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""
     return (
-        f"Multi-task arm and control were searched with {count(trials, 'trial')} each{times}, for dev {objectives}, by the same "
+        f"Multi-task arm and control were each searched{times} with {count(trials, 'trial')}, for dev {objectives}, by the same "
         "sampler and pruner, over the same ranges and from the same start points; the multi-task arm has its loss weights "
         f"besides.{pruned}"
     )

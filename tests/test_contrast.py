@@ -113,7 +113,7 @@ def test_measured_error_rates_forbid_a_verdict() -> None:
     cell = Cell(6, 3, 1, 0.01, 0.0, 2000, coverage=0.90, false_p=0.10, false_verdicts=0.1, bootstrap=None, half_width=0.1)
     found = of(scores(0.06), cells=(cell,))
     assert found.verdict == "no verdict"
-    assert "90.0%" in found.reason
+    assert "90.0 %" in found.reason
     assert not math.isnan(found.low)
 
 
