@@ -213,7 +213,7 @@ def _decided(c: Contrast) -> Contrast:
 def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -> Contrast:
     """The contrast with its verdict, or with the reason why there can be none. groups: searches, or splits where there are more."""
     folds = c.n_folds > 0  # a plain t-test, and not a layout that was simulated
-    refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, groups)
+    refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, groups, design.searched)
     if 0 < c.n_speakers < FEW_SPEAKERS and not folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
         caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)

@@ -59,11 +59,13 @@ def nearest(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -
     return cells
 
 
-def judge(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -> tuple[str | None, tuple[str, ...]]:
+def judge(
+    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool = True
+) -> tuple[str | None, tuple[str, ...]]:
     """Why there can be no verdict at this size (or None), and what must be said beside it.
 
     With one search the contrast speaks of the chosen settings only, so cells with search-to-search variation do not
-    forbid its verdict: they say what it does not cover.
+    forbid its verdict: they say what it does not cover. Where nothing was searched (not `searched`) there is no such variation.
     """
     if not cells:
         return None, ()
@@ -76,7 +78,7 @@ def judge(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -> 
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
     return None, (
         *(_cautious(cell) for cell in covered[:1] if min(c.coverage for c in covered) > NOMINAL_COVERAGE + TOLERANCE),
-        *tuple(_uncovered(cell) for cell in near if cell not in covered and cell.misses)[:1],
+        *tuple(_uncovered(cell) for cell in near if searched and cell not in covered and cell.misses)[:1],
     )
 
 

@@ -52,6 +52,11 @@ def test_what_one_search_cannot_know_is_a_caveat_not_a_refusal() -> None:
     assert "70 %" in caveats[0]
 
 
+def test_fixed_settings_are_not_said_to_lack_searches() -> None:
+    cells = (cell(6, 3), cell(6, 3, search_sd=0.015, coverage=0.7))
+    assert judge(cells, 6, 3, 1, searched=False) == (None, ())
+
+
 def test_several_searches_answer_for_their_variation() -> None:
     cells = (cell(6, 3), cell(6, 3, searches=2, search_sd=0.015, coverage=0.7))
     assert judge(cells, 6, 3, 2)[0] is not None
