@@ -187,7 +187,7 @@ def contrast(
         reason="",
         caveats=(),
         scope=_scope(design, n_searches),
-        probability_of_improvement=_probability(seed_means(difference, layout)),
+        probability_of_improvement=_probability(seed_means(runs, layout)),
         mcnemar=None,
         speaker_differences={
             name: float(value)

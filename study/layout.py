@@ -83,15 +83,17 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     return replace(wider, estimate=by_group.estimate), words, 0
 
 
-def seed_means(difference: Array, layout: Layout) -> Array:
+def seed_means(runs: Array, layout: Layout) -> Array:
     """(seeds,) mean difference of each seed that every search and split has finished, weighed as `mean_of` does.
 
-    difference: (searches, speakers, columns).
+    runs: (speakers, runs).
     """
-    runs = layout.runs(difference)
-    seeds, times = np.unique(layout.seed, return_counts=True)
-    of_seed = [layout.seed == seed for seed in seeds[times == len(layout.seeds)]]
-    return np.array([mean_of(runs[:, mine], replace(layout, groups=layout.groups[mine])) for mine in of_seed])
+    if not runs.size:
+        return np.empty(0)
+    times = np.unique(layout.seed, return_counts=True)[1]
+    table = _group_means(runs, layout.seed)[:, times == len(layout.seeds)]
+    folds = _folds(_group_means(runs, layout.groups)) if layout.searches_or_splits > 1 else [np.arange(len(table))]
+    return np.asarray(np.mean([mean_there(table[rows], 0) for rows in folds], axis=0), dtype=np.float64)
 
 
 def _half_width(mean: CrossedMean) -> float:

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from sermtl.files import whole_file, write_text
 from study.answer import QuestionResult, Results
 from study.contrast import Contrast
-from study.drawing import Drawing, printable
+from study.drawing import Drawing, printable, slug
 from study.figures_contrast import contrast_row
+from study.figures_scores import confusion_table
 from study.record import TrialRecord
 
 LONGEST_CSV = 2_000  # rows; a longer table is a Parquet file
@@ -35,6 +36,8 @@ def data_files(results: Results, drawings: list[Drawing]) -> dict[str, pa.Table]
         "spend": spend(results),
     }
     tables |= {data_name(name, table.num_rows): table for name, table in own.items() if table.num_rows}
+    arms = [arm for question in results.questions for arm in question.arms]
+    tables |= {f"{slug('confusion', arm.arm)}.csv": confusion_table(arm) for arm in arms if arm.classes}
     return tables | {"scores.parquet": speaker_scores(results)}
 
 
