@@ -172,8 +172,8 @@ class QuestionResult:
     placebo     placebo arm -> (MTL - placebo, placebo - control); {} without placebo arms
     arms        in report order (header.confirm)
     breakdowns  label ('sex', 'age_band', 'sentence', 'level') -> rows; only labels the test clips have
-    delta_m     mean over the main and auxiliary tasks of MTL's relative gain over the task's own single-task control (that of
-                the question about it, else this question's control), a share; NaN where one is missing
+    delta_m     mean over the main and auxiliary tasks of MTL's relative gain over the task's own single-task control, that of
+                the question about it, in that question's score; a share, NaN where there is no such question
     """
 
     header: QuestionHeader

@@ -20,7 +20,7 @@ from study.report import render
 from study.results import load_results
 from study.sections import test_basis
 from study.tables import Row, Table
-from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words
+from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 
 Pair = tuple[Results, Results]
 PIPED_COLUMNS = 130  # width of the tables where no terminal says
@@ -99,13 +99,12 @@ def answers_table(pair: Pair) -> Table:
     for both in shared_questions(pair):
         for place, question in enumerate(both):
             c = question.contrast
-            size = f"{c.n_speakers} × {c.n_seeds} × {c.n_searches}"
-            numbers = (points(c.estimate), interval(c.low, c.high), bare_p(c.p_holm), f"± {percent(c.margin)}", size)
+            numbers = (points(c.estimate), interval(c.low, c.high), bare_p(c.p_holm), f"± {percent(c.margin)}", size_words(c))
             named = f"{question_short(question)}, {score_words(question.score)}" if place == 0 else ""
             rows.append(Row((named, study_name(pair, place), *numbers, c.verdict), "" if place else "rule"))
-    columns = ("question", "study", "Δ, points", "95 % interval", "p (Holm)", "margin", "speakers × seeds × searches", "verdict")
+    columns = ("question", "study", "Δ, points", "95 % interval", "p (Holm)", "margin", "n", "verdict")
     notes = ("Each study's own answer. The studies share test speakers, and no difference between them is tested here.",)
-    return Table("Multi-task minus control", columns, "wtnnnnnt", tuple(rows), notes)
+    return Table("Multi-task minus control", columns, "wtnnnnwt", tuple(rows), notes)
 
 
 def scores_tables(pair: Pair) -> list[Table]:

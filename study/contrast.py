@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from study.bootstrap import RESAMPLES, crossed_interval
 from study.error_rates import Cell, judge, measured_cells
-from study.layout import FOLDS, analyse, layout_of, mean_of, mean_there
+from study.layout import analyse, layout_of, mean_of, mean_there, seed_means
 from study.stats import holm, probability_of_improvement, relative_gain
 from study.verdict import Verdict, decide
 
 Array = NDArray[np.float64]
 FEWEST_SEEDS = 3
+FEWEST_SPEAKERS = 2
 FEW_SPEAKERS = 12  # below, folds over all speakers tell more than one test part
 
 
@@ -55,14 +56,17 @@ class Contrast:
     p, p_holm            two-sided p of 'no difference'; p_holm adjusted over the study's questions (outside them: p)
     df, se               Satterthwaite degrees of freedom and standard error behind the interval
     method               the analysis in words, e.g. 'crossed random effects (speaker x seed), Satterthwaite t'
-    n_speakers, n_seeds, n_searches   what entered: complete pairs only; n_seeds is per search
+    n_speakers, n_seeds   what entered: complete pairs only; n_seeds is per search and split
+    n_searches   searches that entered; 1 where nothing was searched
+    n_splits     splits that entered; n_folds: sets of speakers of which each was tested in one split only, 0 without folds
     relative_gain        estimate / second's mean (the paper's 'relative gain'), a share
     bootstrap_low, bootstrap_high     95 % percentile interval over the same speakers and seeds, beside the main one
     minimum_detectable   smallest true difference such a study finds at p < .05 about four times in five
     verdict, reason      the verdict in words and, in one sentence, why
     caveats              sentences that must stand beside the verdict (calibration, few speakers, no nesting); () when none
     scope                'for these chosen settings' with one search, 'over N searches' else, 'for these fixed settings' if none
-    probability_of_improvement        share of seeds in which first beats second, from 10 seeds on, else None
+    probability_of_improvement        share of seeds in which first beats second, from 10 seeds on, else None; a seed's
+                                      difference is its mean over searches and splits
     mcnemar              the clip-level test with its warning, or None
     speaker_differences  speaker -> mean difference over seeds and searches
     seed_differences     (n_searches x n_seeds) mean differences over speakers, search by search
@@ -87,6 +91,8 @@ class Contrast:
     n_speakers: int
     n_seeds: int
     n_searches: int
+    n_splits: int
+    n_folds: int
     relative_gain: float
     bootstrap_low: float
     bootstrap_high: float
@@ -105,7 +111,7 @@ class Contrast:
 class Design:
     """What a contrast must know of how its scores came about.
 
-    speakers     (S,) names; splits: (N,) split id of each column
+    speakers     (S,) names; splits, seeds: (N,) split id and seed of each column; without seeds a split's columns are numbered
     searched     the settings were searched for (else fixed beforehand)
     nested       every confirm split is the split its settings were searched on, so no test speaker was ever seen
     family       the contrast is one of the study's declared questions: it gets a verdict
@@ -116,6 +122,7 @@ class Design:
     searched: bool = True
     nested: bool = True
     family: bool = True
+    seeds: tuple[int, ...] = ()
 
 
 def contrast(
@@ -138,18 +145,18 @@ def contrast(
     intervals with and without that factor is given. Where speakers differ between them (folds), it is a t over folds.
     """
     difference = first - second
-    layout = layout_of(difference, design.splits)
+    layout = layout_of(difference, design.splits, design.seeds, design.searched)
     runs = layout.runs(difference)
-    mean, method = analyse(runs, layout)
-    n_seeds = min(layout.seeds, default=0)
-    if n_seeds < FEWEST_SEEDS:
+    mean, method, n_folds = analyse(runs, layout)
+    n_seeds, n_speakers = min(layout.seeds, default=0), int((~np.isnan(runs)).any(axis=1).sum())
+    if n_seeds < FEWEST_SEEDS or n_speakers < FEWEST_SPEAKERS:
         mean, resamples = replace(mean, se=float("nan"), df=float("nan")), 0
     means = [mean_of(np.where(np.isnan(runs), np.nan, layout.runs(arm)), layout) for arm in (first, second)]
     low, high = mean.interval()
     low90, high90 = mean.interval(0.90)
     bootstrap_low, bootstrap_high = crossed_interval(runs, layout.groups, seed=0, resamples=resamples)
     by_column = mean_there(difference, axis=1)
-    n_searches = int((~np.isnan(by_column)).any(axis=1).sum())
+    n_searches = int((~np.isnan(by_column)).any(axis=1).sum()) if design.searched else 1
     result = Contrast(
         first=names[0],
         second=names[1],
@@ -167,9 +174,11 @@ def contrast(
         df=mean.df,
         se=mean.se,
         method=method,
-        n_speakers=int((~np.isnan(runs)).any(axis=1).sum()),
+        n_speakers=n_speakers,
         n_seeds=n_seeds,
         n_searches=n_searches,
+        n_splits=layout.splits,
+        n_folds=n_folds,
         relative_gain=relative_gain(*means),
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
@@ -178,7 +187,7 @@ def contrast(
         reason="",
         caveats=(),
         scope=_scope(design, n_searches),
-        probability_of_improvement=_probability(by_column[~np.isnan(by_column)]),
+        probability_of_improvement=_probability(seed_means(runs, layout)),
         mcnemar=None,
         speaker_differences={
             name: float(value)
@@ -187,7 +196,7 @@ def contrast(
         },
         seed_differences=tuple(tuple(float(value) for value in row) for row in by_column),
     )
-    return _judged(result, design, measured_cells() if cells is None else cells)
+    return _judged(result, design, layout.searches_or_splits, measured_cells() if cells is None else cells)
 
 
 def with_family(contrasts: list[Contrast]) -> list[Contrast]:
@@ -201,11 +210,11 @@ def _decided(c: Contrast) -> Contrast:
     return replace(c, verdict=verdict, reason=reason)
 
 
-def _judged(c: Contrast, design: Design, cells: tuple[Cell, ...]) -> Contrast:
-    """The contrast with its verdict, or with the reason why there can be none."""
-    folds = c.method.startswith(FOLDS)  # a plain t-test, and not a layout that was simulated
-    refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, c.n_searches)
-    if c.n_speakers < FEW_SPEAKERS:
+def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -> Contrast:
+    """The contrast with its verdict, or with the reason why there can be none. groups: searches, or splits where there are more."""
+    folds = c.n_folds > 0  # a plain t-test, and not a layout that was simulated
+    refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, groups, design.searched)
+    if 0 < c.n_speakers < FEW_SPEAKERS and not folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
         caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
     reason = next(
@@ -214,8 +223,8 @@ def _judged(c: Contrast, design: Design, cells: tuple[Cell, ...]) -> Contrast:
             for fails, reason in (
                 (c.n_speakers == 0, "no run of both arms has finished"),
                 (not design.family, "an estimate beside the answer, not one of the study's declared questions"),
-                (c.n_seeds < FEWEST_SEEDS, f"{c.n_seeds} seeds in both arms; an interval needs at least {FEWEST_SEEDS}"),
-                (c.n_speakers < 2, "one test speaker; an interval needs at least 2"),
+                (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c.n_seeds)} in both arms; an interval needs at least {FEWEST_SEEDS}"),
+                (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),
                 (design.searched and not design.nested, "the settings were chosen on a split that had some of these speakers"),
                 (np.isnan(c.se), "every difference is the same: there is no variation to judge by"),
                 (refused is not None, refused),
@@ -226,6 +235,10 @@ def _judged(c: Contrast, design: Design, cells: tuple[Cell, ...]) -> Contrast:
     )
     c = replace(c, caveats=caveats if design.family else ())
     return _decided(c) if reason is None else replace(c, verdict="no verdict", reason=reason)
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed{'s' * (n != 1)}"
 
 
 def _scope(design: Design, n_searches: int) -> str:

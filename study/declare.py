@@ -23,7 +23,7 @@ from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader,
 from study.space import Space
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "scikit-learn", "pyarrow")
-COUNTS = ("trials", "seeds", "searches")  # what a later command may raise while the study allows it
+COUNTS = ("trials", "seeds", "searches")  # compared by themselves: a later command may raise the first two
 
 
 def study_name(text: str) -> str:
@@ -144,6 +144,7 @@ def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any
         ("the corpus of checksum", standing.corpus.checksum[:12], header.corpus.checksum[:12]),
         ("the splits", [split.id for split in standing.splits], [split.id for split in header.splits]),
         *((f"the space's {key}", was.get(key), now.get(key)) for key in keys),
+        ("a number of searches of", standing.budget["searches"], header.budget["searches"]),
         *([] if standing.storage is None else [("Optuna's database", place(standing.storage), place(header.storage or ""))]),
     ]
 

@@ -10,7 +10,7 @@ import io
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
@@ -126,6 +126,16 @@ class Canvas:
             )
 
 
+UPRIGHT = 55  # characters that stand beside each other under a figure's axis
+
+
+def class_labels(axes: Any, places: Any, names: Sequence[str]) -> None:
+    """Names under an axis, slanted where they would run into each other."""
+    slanted = len(names) * (max(map(len, names), default=0) + 1) > UPRIGHT
+    slant: dict[str, Any] = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"} if slanted else {}
+    axes.set_xticks(places, names, **slant)
+
+
 @contextmanager
 def canvas(name: str, title: str, description: str, height_in: float, synthetic: bool) -> Iterator[Canvas]:
     """Draw into a figure of the house's width; on leaving, `Canvas.svg` holds the finished SVG.
@@ -196,6 +206,15 @@ def short(text: str, longest: int = 28) -> str:
     """A label cut to a length that fits, in printable characters."""
     text = printable(text)
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def shorts(names: Sequence[str], longest: int = 10) -> list[str]:
+    """Labels of a kind, cut where that leaves them different from each other, else cut later, else numbered."""
+    for length in (longest, longest + 4, longest + 8, longest + 14):
+        cut = [short(name, length) for name in names]
+        if len(set(cut)) == len(set(names)):
+            return cut
+    return [f"{number} {label}" for number, label in enumerate(cut, 1)]
 
 
 def slug(*parts: str) -> str:

@@ -59,11 +59,13 @@ def nearest(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -
     return cells
 
 
-def judge(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -> tuple[str | None, tuple[str, ...]]:
+def judge(
+    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool = True
+) -> tuple[str | None, tuple[str, ...]]:
     """Why there can be no verdict at this size (or None), and what must be said beside it.
 
     With one search the contrast speaks of the chosen settings only, so cells with search-to-search variation do not
-    forbid its verdict: they say what it does not cover.
+    forbid its verdict: they say what it does not cover. Where nothing was searched (not `searched`) there is no such variation.
     """
     if not cells:
         return None, ()
@@ -76,7 +78,7 @@ def judge(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -> 
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
     return None, (
         *(_cautious(cell) for cell in covered[:1] if min(c.coverage for c in covered) > NOMINAL_COVERAGE + TOLERANCE),
-        *tuple(_uncovered(cell) for cell in near if cell not in covered and cell.misses)[:1],
+        *tuple(_uncovered(cell) for cell in near if searched and cell not in covered and cell.misses)[:1],
     )
 
 
@@ -90,17 +92,17 @@ def _size(cell: Cell) -> str:
 
 
 def _rates(cell: Cell) -> str:
-    return f"95 % intervals covered {cell.coverage:.1%}, {cell.false_p:.1%} had p < .05"
+    return f"95 % intervals covered {100 * cell.coverage:.1f} %, {100 * cell.false_p:.1f} % had p < .05"
 
 
 def _cautious(cell: Cell) -> str:
     return (
-        f"At this size intervals are wider than they need be ({cell.coverage:.0%} cover the truth): a small effect may be missed."
+        f"At this size intervals are wider than they need be ({100 * cell.coverage:.0f} % cover the truth): a small effect may be missed."
     )
 
 
 def _uncovered(cell: Cell) -> str:
     return (
         f"Had each arm been searched again, its score would differ: with a search-to-search sd of {100 * cell.search_sd:.1f} "
-        f"points an interval like this one covers the truth in {cell.coverage:.0%} of simulated studies; --searches takes it in."
+        f"points an interval like this one covers the truth in {100 * cell.coverage:.0f} % of simulated studies; --searches takes it in."
     )

@@ -11,7 +11,7 @@ from study.figures_scores import arms_figure, classes_figure, confusion_figure
 from study.figures_search import best_figure, curves_figure, rungs_figure
 from study.importance import importances
 from study.record import TrialRecord
-from study.tables import baseline_of
+from study.tables import baselines_of
 from study.wording import way
 
 Trials = dict[str, list[TrialRecord]]  # arm -> its search trials
@@ -50,7 +50,7 @@ def human_listeners(results: Results) -> dict[str, float]:
 def _question_figures(results: Results, question: QuestionResult, trials: Trials) -> Iterator[tuple[str, Drawing | None]]:
     synthetic, space = results.header.corpus.synthetic, results.header.space
     yield "attribution", attribution_figure(question, synthetic)
-    yield "scores", arms_figure(question, baseline_of(results, question), synthetic)
+    yield "scores", arms_figure(question, baselines_of(results), synthetic)
     yield "classes", classes_figure(question, human_listeners(results), synthetic)
     for arm in question.arms:
         if way(arm.arm) in ("mtl", "control"):

@@ -180,6 +180,8 @@ def contrast_row(label: str, c: Contrast) -> dict[str, Any]:
         "speakers": c.n_speakers,
         "seeds": c.n_seeds,
         "searches": c.n_searches,
+        "splits": c.n_splits,
+        "folds": c.n_folds,
         "margin": c.margin,
         "relative_gain": c.relative_gain,
         "minimum_detectable": c.minimum_detectable,
@@ -216,7 +218,7 @@ def speakers_figure(question: QuestionResult, synthetic: bool) -> Drawing | None
         axes.axhline(100 * question.contrast.estimate, color=MUTED, linewidth=1, linestyle="--")
         axes.set_xlim(-0.8, len(values) - 0.2)
         axes.set_xticks([])
-        axes.set_xlabel("test speakers, in order; dashed: their mean")
+        axes.set_xlabel("test speakers, in order; dashed: Δ")
         axes.set_ylabel("difference, points")
     rows = [{"speaker": printable(speaker), "difference": difference} for speaker, difference in ordered]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))

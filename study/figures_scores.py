@@ -7,21 +7,21 @@ import numpy as np
 import pyarrow as pa
 
 from study.answer import ArmResult, QuestionResult
-from study.drawing import FILL, INK, MUTED, Drawing, canvas, mark, short, slug
+from study.drawing import FILL, INK, MUTED, Drawing, canvas, class_labels, mark, short, shorts, slug
 from study.figures_contrast import question_short
 from study.paper_results import EMOTIONS, MTL, SINGLE
-from study.tables import baseline_value
+from study.tables import Baselines, baseline_value
 from study.wording import arm_words, percent, score_words, task_words, way
 
-MOST_CLASSES = 20  # a larger confusion matrix cannot be read; its counts are in the data file
+MOST_CLASSES = 20  # more cannot be read in a figure; their recalls are a table, their confusion a data file
 
 
-def arms_figure(question: QuestionResult, baseline: dict[str, float], synthetic: bool) -> Drawing | None:
+def arms_figure(question: QuestionResult, baselines: Baselines, synthetic: bool) -> Drawing | None:
     """Each confirm arm's test score, mean and sd over runs, with chance and length alone marked."""
     arms = [arm for arm in question.arms if question.score in arm.means]
     if not arms:
         return None
-    found = {which: baseline_value(question, question.score, which, baseline) for which in ("chance", "duration_only")}
+    found = {which: baseline_value(question.score, which, baselines) for which in ("chance", "duration_only")}
     known = {which: value for which, value in found.items() if value is not None}
     title = f"{question_short(question)}: test {score_words(question.score)} of every confirmed arm"
     means = {arm.arm: arm.means[question.score] for arm in arms}
@@ -69,7 +69,8 @@ def classes_figure(question: QuestionResult, human: dict[str, float], synthetic:
         f"{arm_words(arm.arm)}: " + ", ".join(f"{c} {percent(arm.recall[c].mean)}" for c in classes) + " %" for arm in arms
     )
     name = slug("classes", question.header.name)
-    with canvas(name, title, description, 3.4, synthetic) as drawn:
+    names = shorts(classes)
+    with canvas(name, title, description, 3.0 + 0.08 * max(5, *map(len, names)), synthetic) as drawn:
         axes = drawn.axes()
         for number, arm in enumerate(arms):
             _class_points(axes, number, arm, classes)
@@ -82,7 +83,7 @@ def classes_figure(question: QuestionResult, human: dict[str, float], synthetic:
         if human:
             values = [100 * human.get(c, float("nan")) for c in classes]
             axes.plot(np.arange(len(classes)), values, "_", color=INK, markersize=20, label="human listeners, voice only")
-        axes.set_xticks(range(len(classes)), [short(c, 10) for c in classes], rotation=0 if len(classes) < 9 else 60)
+        class_labels(axes, range(len(classes)), names)
         axes.set_ylim(0, 100)
         axes.grid(axis="y")
         axes.set_ylabel("recall, %")
@@ -110,23 +111,23 @@ def confusion_figure(question: QuestionResult, arm: ArmResult, synthetic: bool) 
     shares = arm.confusion / np.maximum(arm.confusion.sum(axis=1, keepdims=True), 1)
     best = int(np.argmax(shares - 2 * np.eye(len(arm.classes))))
     row, column = divmod(best, len(arm.classes))
-    title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes {task_words(question.header.main)} for"
+    title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes each {task_words(question.header.main)} for"
     hits = ", ".join(f"{c} {percent(shares[i, i], 0)} %" for i, c in enumerate(arm.classes))
     mistake = f"{arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)"
     description = f"Right: {hits}. Most frequent mistake: {mistake}."
     name = slug("confusion", arm.arm)
-    with canvas(name, title, description, 3.6, synthetic) as drawn:
+    names = shorts(arm.classes)
+    with canvas(name, title, description, 3.2 + 0.08 * max(5, *map(len, names)), synthetic) as drawn:
         axes = drawn.axes()
         _cells(axes, shares)
-        names = [short(c, 10) for c in arm.classes]
-        axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=0 if len(names) < 8 else 60)
+        class_labels(axes, np.arange(len(names)) + 0.5, names)
         axes.set_yticks(np.arange(len(names)) + 0.5, names)
         axes.set_ylim(len(names), 0)
         axes.set_xlabel("taken for")
         axes.set_ylabel("said")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-    return Drawing(name, title, description, drawn.svg, _confusion_table(arm))
+    return Drawing(name, title, description, drawn.svg, confusion_table(arm))
 
 
 def _cells(axes: Any, shares: np.ndarray[Any, Any]) -> None:
@@ -140,7 +141,8 @@ def _cells(axes: Any, shares: np.ndarray[Any, Any]) -> None:
     axes.set_xlim(0, len(shares))
 
 
-def _confusion_table(arm: ArmResult) -> pa.Table:
+def confusion_table(arm: ArmResult) -> pa.Table:
+    """Counts over an arm's confirm runs: a row per class that was said, a column per class it was taken for."""
     columns: dict[str, Any] = {"true": list(arm.classes)}
     columns |= {f"taken for {c}": [int(n) for n in arm.confusion[:, number]] for number, c in enumerate(arm.classes)}
     return pa.table(columns)

@@ -6,6 +6,7 @@ from math import isfinite
 from study.answer import QuestionResult
 from study.contrast import Contrast
 from study.wording import (
+    arm_words,
     bare_p,
     count,
     duration,
@@ -17,6 +18,7 @@ from study.wording import (
     score_words,
     sentence,
     signed,
+    size_words,
     task_words,
 )
 
@@ -53,6 +55,8 @@ class Answer:
 def answer(question: QuestionResult) -> Answer:
     c = question.contrast
     verdict, tone = VERDICTS.get(c.verdict, (c.verdict, ""))
+    if len(question.header.auxiliary) > 1:
+        verdict = verdict.replace("It helps", "They help").replace("It hurts", "They hurt")
     return Answer(
         question.header.name,
         question_words(question),
@@ -70,9 +74,21 @@ def answer(question: QuestionResult) -> Answer:
 
 
 def cause_words(question: QuestionResult) -> str:
-    """The recipe x task square in a sentence, and a second one where it speaks against the verdict.
+    """The recipe x task square in a sentence, and what speaks against the verdict: the square, or a placebo that does as much."""
+    return " ".join(said for said in (_square_words(question), _placebo_words(question)) if said)
 
-    Each arm has the settings its own search chose, so a difference between arms may be the luck of a search: a verdict
+
+def _placebo_words(question: QuestionResult) -> str:
+    """A verdict 'helps' is no gain from what the second task tells where a head with permuted labels may do the same."""
+    if question.contrast.verdict != "helps":
+        return ""
+    close = [(arm, against) for arm, (against, _) in question.placebo.items() if against and not against.low > 0]
+    said = listing([f"{_change(against)} points against the {arm_words(arm)}" for arm, against in close])
+    return said and f"Multi-task is not clearly above a placebo: {said}. So any second head may do as much."
+
+
+def _square_words(question: QuestionResult) -> str:
+    """Each arm has the settings its own search chose, so a difference between arms may be the luck of a search: a verdict
     'helps' or 'hurts' that the task alone, switched within either recipe, does not bear out is said to be that.
     """
     square = question.square
@@ -82,8 +98,9 @@ def cause_words(question: QuestionResult) -> str:
     recipe = square.recipe_without_task
     if len(task) < 2 or recipe is None or question.contrast.verdict == "no verdict":
         return ""
+    alone = "The second task alone changes" if len(question.header.auxiliary) == 1 else "The auxiliary tasks alone change"
     said = (
-        f"The second task alone changes {_change(task[0])} points in the multi-task winner's recipe and {_change(task[1])} in the "
+        f"{alone} {_change(task[0])} points in the multi-task winner's recipe and {_change(task[1])} in the "
         f"control's; the recipe alone, without the task, {_change(recipe)}."
     )
     sign = {"helps": 1, "hurts": -1}.get(question.contrast.verdict, 0)
@@ -109,11 +126,7 @@ def _facts(question: QuestionResult, c: Contrast) -> list[tuple[str, str]]:
     """The numbers beside the verdict, as (what, value)."""
     facts = [
         ("p (Holm)", bare_p(c.p_holm) if isfinite(c.p_holm) else "–"),
-        (
-            "n",
-            f"{count(c.n_speakers, 'speaker')} × {count(c.n_seeds, 'seed')}"
-            + (f" × {c.n_searches} searches" if c.n_searches > 1 else ""),
-        ),
+        ("n", size_words(c)),
         ("margin, set before", f"± {number(100 * c.margin)} points"),
         ("multi-task / control", f"{percent(c.first_mean)} / {percent(c.second_mean)} %"),
         ("relative gain", f"{signed(100 * c.relative_gain)} %" if isfinite(c.relative_gain) else "–"),

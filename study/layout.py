@@ -2,7 +2,7 @@
 
 one search, one split     speakers x seeds, crossed
 several searches          speakers x searches, crossed; seeds are averaged within each search
-several draws of a split  the same with draws for searches
+several draws of a split  the same, each draw with a search of its own; with draws for searches where nothing was searched
 folds over all speakers   each speaker in one fold only: a sample of folds
 """
 
@@ -15,23 +15,25 @@ from scipy.sparse.csgraph import connected_components
 
 from study.stats import Array, CrossedMean, crossed_mean
 
-FOLDS = "t over the means of"
-
 
 @dataclass(frozen=True)
 class Layout:
     """Which runs exist.
 
-    exists   (searches x columns,) bool, search by search
-    groups   (runs,) the search of each existing run, or its split where there was one search only
-    factor   what the groups are: 'search' or 'split'
-    seeds    runs of each (search, split) that exists
+    exists     (searches x columns,) bool, search by search
+    groups     (runs,) the search of each existing run, or its split where there was one search only
+    factor     what the groups are: 'search', or 'split' where there was one search only or none
+    seed       (runs,) the number of each run's seed; a seed has the same number in every group
+    seeds      runs of each (search, split) that exists
+    splits     splits that exist
     """
 
     exists: NDArray[np.bool_]
     groups: NDArray[np.int64]
     factor: str
+    seed: NDArray[np.int64]
     seeds: tuple[int, ...]
+    splits: int
 
     @property
     def searches_or_splits(self) -> int:
@@ -42,38 +44,61 @@ class Layout:
         return values.transpose(1, 0, 2).reshape(values.shape[1], self.exists.size)[:, self.exists]
 
 
-def layout_of(values: Array, splits: tuple[str, ...]) -> Layout:
-    """The layout of values (searches, speakers, columns), NaN where there is none; splits: (columns,) split ids."""
+def layout_of(values: Array, splits: tuple[str, ...], seeds: tuple[int, ...] = (), searched: bool = True) -> Layout:
+    """The layout of values (searches, speakers, columns), NaN where there is none.
+
+    splits, seeds: (columns,) split id and seed of each column; without seeds, a split's columns are numbered.
+    """
     searches, _, columns = values.shape
     exists = ~np.isnan(values).all(axis=1).ravel()
-    split = np.tile(np.unique(splits, return_inverse=True)[1], searches)[exists]
+    of_column = np.unique(splits, return_inverse=True)[1]
+    numbers = np.array(seeds or [int((of_column[:k] == of_column[k]).sum()) for k in range(columns)], dtype=np.int64)
+    split, seed = (np.tile(values_of, searches)[exists] for values_of in (of_column, numbers))
     search = np.repeat(np.arange(searches), columns)[exists]
-    seeds = np.unique(np.stack([search, split]), axis=1, return_counts=True)[1]
+    runs = np.unique(np.stack([search, split]), axis=1, return_counts=True)[1]
     several = len(np.unique(search)) > 1
-    return Layout(exists, search if several else split, "search" if several else "split", tuple(seeds.tolist()))
+    factor = "search" if several and searched else "split"
+    return Layout(exists, search if several else split, factor, seed, tuple(runs.tolist()), len(np.unique(split)))
 
 
-def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str]:
-    """The mean of differences (speakers, runs) with its uncertainty, and the analysis in words.
+def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
+    """The mean of differences (speakers, runs) with its uncertainty, the analysis in words, and the folds of speakers (0: none).
 
-    With several searches the wider is given of two intervals: searches as the random factor, and, since that one rests on few
-    searches, runs as the random factor as if searches did not differ.
+    With several searches the wider is given of two intervals: searches as the random factor, seeds averaged within each; and,
+    since that one rests on few searches, seeds as the random factor, searches averaged within each. The same seeds are used in
+    every search, so two searches that chose the same settings are the same runs twice: only the latter knows that.
     """
     if layout.searches_or_splits < 2:
-        return crossed_mean(runs), "crossed random effects (speaker x seed), Satterthwaite t"
+        return crossed_mean(runs), "crossed random effects (speaker x seed), Satterthwaite t", 0
     table = _group_means(runs, layout.groups)
     folds = _folds(table)
     if len(folds) > 1:
-        return crossed_mean(_fold_means(table, folds)[None, :]), f"{FOLDS} {len(folds)} folds of speakers"
-    outer, inner = crossed_mean(table), crossed_mean(runs)
-    wider = inner if _half_width(inner) > _half_width(outer) else outer
-    words = f"crossed random effects (speaker x {layout.factor}, over seeds), Satterthwaite t"
-    return replace(wider, estimate=outer.estimate), words
+        return crossed_mean(_fold_means(table, folds)[None, :]), f"t over the means of {len(folds)} folds of speakers", len(folds)
+    by_group, by_seed = crossed_mean(table), crossed_mean(_group_means(runs, layout.seed))
+    factor, over = layout.factor, "seeds"
+    wider = by_group
+    if _half_width(by_seed) > _half_width(by_group):
+        wider, factor, over = by_seed, "seed", "searches" if layout.factor == "search" else "splits"
+    words = f"crossed random effects (speaker x {factor}, over {over}), Satterthwaite t"
+    return replace(wider, estimate=by_group.estimate), words, 0
+
+
+def seed_means(runs: Array, layout: Layout) -> Array:
+    """(seeds,) mean difference of each seed that every search and split has finished, weighed as `mean_of` does.
+
+    runs: (speakers, runs).
+    """
+    if not runs.size:
+        return np.empty(0)
+    times = np.unique(layout.seed, return_counts=True)[1]
+    table = _group_means(runs, layout.seed)[:, times == len(layout.seeds)]
+    folds = _folds(_group_means(runs, layout.groups)) if layout.searches_or_splits > 1 else [np.arange(len(table))]
+    return np.asarray(np.mean([mean_there(table[rows], 0) for rows in folds], axis=0), dtype=np.float64)
 
 
 def _half_width(mean: CrossedMean) -> float:
     low, high = mean.interval()
-    return float("nan") if np.isnan(high) else high - low
+    return -1.0 if np.isnan(high) else high - low
 
 
 def mean_of(runs: Array, layout: Layout) -> float:

@@ -9,12 +9,13 @@ from study.answer import ArmResult, ArmScores, BreakdownRow, Look, MeanSd, Quest
 from study.bootstrap import RESAMPLES, eer_interval
 from study.contrast import Contrast, Design, Interval, McNemar, contrast
 from study.header import QuestionHeader, StudyHeader
+from study.layout import layout_of, mean_of
 from study.record import TrialRecord
 from study.scores import Run, Score, arm_scores, confusions, label_values, right_clips, score_of, scored_pairs
 from study.spend import curves, rung_quality, spend, winners
 from study.stats import mcnemar_p, relative_gain
 
-NAMED_CLASSES = 20
+NAMED_CLASSES = 200  # more are not names to read one by one
 PLACES = {
     "mtl": ("mtl", True, ""),
     "control": ("control", False, ""),
@@ -66,8 +67,8 @@ def declared_contrast(evidence: Evidence) -> Contrast:
     return _contrast(evidence, evidence.scores, "mtl", "control", family=True)
 
 
-def answer(evidence: Evidence, verdict: Contrast, controls: dict[str, dict[str, float]]) -> QuestionResult:
-    """The question's result. verdict: its declared contrast; controls: question (and main task) → its control's mean scores."""
+def answer(evidence: Evidence, verdict: Contrast, gathered: Sequence[Evidence]) -> QuestionResult:
+    """The question's result. verdict: its declared contrast; gathered: all questions, for the other tasks' own controls."""
     arms = tuple(_arm(evidence, arm) for arm in evidence.arms)
     rungs = [int(epoch) for epoch in evidence.header.budget.get("rungs", ())]
     return QuestionResult(
@@ -90,7 +91,7 @@ def answer(evidence: Evidence, verdict: Contrast, controls: dict[str, dict[str, 
             for rung in rung_quality(evidence.key(name), _records(evidence, evidence.key(name)), rungs)
             if rung.trials
         ),
-        delta_m=_delta_m(evidence, arms, controls),
+        delta_m=_delta_m(evidence, gathered),
     )
 
 
@@ -130,6 +131,7 @@ def _contrast(
     design = Design(
         speakers=a.speakers,
         splits=tuple(a.columns[k][0] for k in keep),
+        seeds=tuple(a.columns[k][1] for k in keep),
         searched=bool(header.budget.get("trials")),
         nested=bool(header.budget.get("nested", True)) or len(header.splits) < 2,
         family=family,
@@ -181,8 +183,10 @@ def _square(evidence: Evidence) -> Square | None:
     for name, (recipe, on, placebo) in PLACES.items():
         if not placebo and evidence.key(name) in evidence.arms:
             scores = evidence.scores[evidence.key(name)]
-            first_look = scores.scores[:, :, [k for k, look in enumerate(scores.looks) if look == 1]]
-            cells[recipe, on] = float(np.nanmean(first_look)) if not np.isnan(first_look).all() else float("nan")
+            keep = [k for k, look in enumerate(scores.looks) if look == 1]
+            first_look, splits = scores.scores[:, :, keep], tuple(scores.columns[k][0] for k in keep)
+            layout = layout_of(first_look, splits)
+            cells[recipe, on] = mean_of(layout.runs(first_look), layout)  # as the contrasts weigh it
     return Square(
         cells=cells,
         task_in_mtl_recipe=_between(evidence, "mtl", "mtl-recipe-alone"),
@@ -230,16 +234,22 @@ def _mcnemar(evidence: Evidence, names: tuple[str, str]) -> McNemar | None:
     return McNemar(both[0][-1], only_first, only_second, mcnemar_p(only_first, only_second), MCNEMAR_WARNING)
 
 
-def _delta_m(evidence: Evidence, arms: tuple[ArmResult, ...], controls: dict[str, dict[str, float]]) -> float:
-    """Mean relative gain over tasks (Maninis et al. 2019, CVPR: Δm), each against its own single-task control."""
-    means = {arm.arm: {name: score.mean for name, score in arm.means.items()} for arm in arms}
-    mtl, control = (means.get(evidence.key(name), {}) for name in ("mtl", "control"))
+def _delta_m(evidence: Evidence, gathered: Sequence[Evidence]) -> float:
+    """Mean relative gain over tasks (Maninis et al. 2019, CVPR: Δm), each in its own question's score and against that control.
+
+    NaN where a task is no question's main task: then no arm was trained for it alone, and there is nothing to gain over.
+    """
+    mtl = mean_scores(evidence, evidence.key("mtl"))
     gains = []
     for task in (evidence.question.main, *evidence.question.auxiliary):
-        name = "speaker_accuracy" if task == "speaker" else f"{task}_uar"
         twin = evidence.question.name.replace(evidence.question.main, task)  # 'emotion-a' → 'speaker-a'
-        single = control if task == evidence.question.main else controls.get(twin, controls.get(task, control))
-        gains.append(relative_gain(mtl.get(name, np.nan), single.get(name, np.nan)))
+        alone = [other for other in gathered if other.question.main == task]
+        alone.sort(key=lambda other: (other is not evidence, other.question.name != twin))
+        if not alone:
+            return float("nan")
+        score = alone[0].score.name
+        single = mean_scores(alone[0], alone[0].key("control"))
+        gains.append(relative_gain(*(means[score].mean if score in means else float("nan") for means in (mtl, single))))
     return float(np.mean(gains))
 
 

@@ -60,6 +60,7 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
         "title": printable(str(header.space.get("title", ""))),
         "notes": results.notes,
         "answers": [answer(question) for question in results.questions],
+        "methods": "; ".join(dict.fromkeys(question.contrast.method for question in results.questions)),
         "contrasts": [contrast_cells(question) for question in results.questions],
         "forest": drawings["answer"],
         "sections": make_sections(results, drawings),

@@ -13,28 +13,31 @@ import pyarrow.parquet as pq
 from sermtl.files import whole_file, write_text
 from study.answer import QuestionResult, Results
 from study.contrast import Contrast
-from study.drawing import Drawing, printable
+from study.drawing import Drawing, printable, slug
 from study.figures_contrast import contrast_row
+from study.figures_scores import confusion_table
 from study.record import TrialRecord
 
 LONGEST_CSV = 2_000  # rows; a longer table is a Parquet file
 
 
-def data_name(name: str, table: pa.Table) -> str:
-    """The file a table is written to below report/data."""
-    return f"{name}.{'csv' if table.num_rows <= LONGEST_CSV else 'parquet'}"
+def data_name(name: str, rows: int) -> str:
+    """The file a table of so many rows is written to below report/data."""
+    return f"{name}.{'csv' if rows <= LONGEST_CSV else 'parquet'}"
 
 
 def data_files(results: Results, drawings: list[Drawing]) -> dict[str, pa.Table]:
     """File name -> table: every figure's data, and the study's own tables."""
-    tables = {data_name(drawing.name, drawing.data): drawing.data for drawing in drawings}
+    tables = {data_name(drawing.name, drawing.data.num_rows): drawing.data for drawing in drawings}
     own = {
         "contrasts": all_contrasts(results),
         "confirm-runs": confirm_runs(results),
         "trials": search_trials(results),
         "spend": spend(results),
     }
-    tables |= {data_name(name, table): table for name, table in own.items() if table.num_rows}
+    tables |= {data_name(name, table.num_rows): table for name, table in own.items() if table.num_rows}
+    arms = [arm for question in results.questions for arm in question.arms]
+    tables |= {f"{slug('confusion', arm.arm)}.csv": confusion_table(arm) for arm in arms if arm.classes}
     return tables | {"scores.parquet": speaker_scores(results)}
 
 

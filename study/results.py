@@ -29,7 +29,7 @@ from study.answer import (
 from study.contrast import Contrast, Interval, McNemar, with_family
 from study.forecast import in_words, read_forecast
 from study.header import StudyHeader, read_header
-from study.question import answer, declared_contrast, gather, mean_scores
+from study.question import answer, declared_contrast, gather
 from study.record import TrialRecord, read_records
 from study.scores import read_runs
 from study.wording import duration
@@ -63,17 +63,11 @@ def load_results(folder: Path) -> Results:
     runs, unreadable = read_runs(folder, records)
     gathered = [gather(header, question, records, runs) for question in header.questions]
     verdicts = with_family([declared_contrast(evidence) for evidence in gathered])
-    controls: dict[str, dict[str, float]] = {}
-    for evidence in gathered:
-        means = {name: score.mean for name, score in mean_scores(evidence, evidence.key("control")).items()}
-        controls |= {evidence.question.name: means} | (
-            {} if evidence.question.main in controls else {evidence.question.main: means}
-        )
     return Results(
         header=header,
         records=records,
         arms={arm: scores for evidence in gathered for arm, scores in evidence.scores.items()},
-        questions=tuple(answer(evidence, verdict, controls) for evidence, verdict in zip(gathered, verdicts, strict=True)),
+        questions=tuple(answer(evidence, verdict, gathered) for evidence, verdict in zip(gathered, verdicts, strict=True)),
         baselines=_read_json(folder / "baselines.json", _BASELINES),
         opened=_read_json(folder / "opened.json", _OPENED),
         notes=(*_notes(header, records), *unreadable),

@@ -7,9 +7,9 @@ from typing import Any
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable
 from study.figures import human_listeners
-from study.report_data import confirm_seeds
-from study.tables import Table, arms_table, baseline_of, breakdown_table, contrasts_table, eer_table, square_table
-from study.tables_paper import speaker_table, table_3
+from study.report_data import confirm_seeds, data_name
+from study.tables import Table, arms_table, baselines_of, breakdown_table, contrasts_table, eer_table, square_table
+from study.tables_paper import has_papers_classes, speaker_table, table_3
 from study.tables_search import failed_table, rungs_table, spend_table, split_table, winners_table
 from study.wording import count, listing, p_value, score_words
 
@@ -36,31 +36,29 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
     def tables(make: Callable[[QuestionResult], Table | None]) -> tuple[Table, ...]:
         return _kept(make(question) for question in results.questions)
 
-    human = human_listeners(results)
+    human, baselines = human_listeners(results), baselines_of(results)
+    runs = data_name("confirm-runs", sum(record.identity.phase == "confirm" for record in results.records))
     sections = [
         Section(
             "how",
             "How it was obtained",
             how_words(results),
-            dev,
+            dev if results.header.budget.get("trials") else test,
             (),
             (*tables(winners_table), spend_table(results), split_table(results)),
         ),
-        Section(
-            "cause", "Better task, better recipe, or any second task?", CAUSE, test, figures("attribution"), tables(square_table)
-        ),
+        Section("cause", *cause_words(results), test, figures("attribution"), tables(square_table)),
         Section(
             "scores",
             "Test scores of every arm",
-            SCORES,
+            (SCORES,) if baselines else (),
             test,
             figures("scores"),
-            (*tables(lambda q: arms_table(q, baseline_of(results, q))), *tables(eer_table)),
+            (*tables(lambda q: arms_table(q, baselines, runs)), *tables(eer_table)),
         ),
         Section(
             "paper",
-            "Beside the paper",
-            PAPER,
+            *paper_words(results),
             test,
             figures("classes"),
             (*tables(lambda q: table_3(q, human)), *tables(speaker_table)),
@@ -69,9 +67,14 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
         Section("whom", "For whom it holds", WHOM, test, figures("speakers", "breakdown"), tables(breakdown_table)),
         Section("contrasts", "All contrasts", contrast_words(results), test, figures("looks"), tables(contrasts_table)),
         Section(
-            "search", "The search", SEARCH, dev, figures("learning", "best", "weights", "importance", "rungs"), tables(rungs_table)
+            "search",
+            "The search",
+            search_words(results),
+            dev,
+            figures("learning", "best", "weights", "importance", "rungs"),
+            tables(rungs_table),
         ),
-        Section("failed", "Failed trials", (), dev, (), _kept([failed_table(results)])),
+        Section("failed", "Failed trials", (), source(results), (), _kept([failed_table(results)])),
     ]
     return [section for section in sections if section.drawings or section.tables]
 
@@ -80,25 +83,44 @@ def _kept(tables: Iterable[Table | None]) -> tuple[Table, ...]:
     return tuple(table for table in tables if table is not None and table.rows)
 
 
-CAUSE = (
+SQUARE = (
     "Each winner's recipe was also run with the second task switched. Down a column the task is held and the recipe changes; "
-    "along a row the recipe is held and the task changes. A placebo keeps the multi-task winner's setting and seeds but permutes "
-    "the training speakers' labels of the second task: what it gains over the control, any second head would.",
+    "along a row the recipe is held and the task changes."
 )
-SCORES = (
-    "Beside every arm stand chance and what the length of a clip alone gives: zero-padding shows a network how long a clip is.",
+PLACEBO = (
+    "A placebo keeps the multi-task arm's setting and seeds but permutes the training speakers' labels of the second task: what it "
+    "gains over the control, any second head would."
 )
+SCORES = "Beside the arms stand chance and what the length of a clip alone gives: zero-padding shows a network how long a clip is."
 PAPER = (
     "Corpus, split, features, seeds and selection differ between the rows; only rows of one study are comparable. "
-    "The paper's numbers are single runs without intervals.",
+    "The paper's numbers are single runs without intervals."
 )
-CONFUSION = ("Counts over all confirm runs, each row as shares of what was said.",)
-WHOM = ("Speakers differ more than seeds. Each speaker's difference is the mean over seeds.",)
-SEARCH = (
-    "All of this is on the dev part, on which the winners were chosen: it tells how the search went, not how good a model is. "
-    "A trial's value is its final epoch's. Pruned trials stopped at a rung; some were exempt, "
-    "to tell how well a rung's rank foretells the end.",
-)
+CONFUSION = ("Counts over the arm's confirm runs, each row as shares of what was said.",)
+WHOM = ("Each speaker's difference is the mean over that speaker's runs: seeds, and searches or splits where there are several.",)
+
+
+def cause_words(results: Results) -> tuple[str, tuple[str, ...]]:
+    """Title and text of what the difference came from, by the arms that were run."""
+    square = any(question.square for question in results.questions)
+    placebo = any(question.placebo for question in results.questions)
+    title = "Better task, better recipe, or any second task?" if square else "The task, or any second task?"
+    return title, (*((SQUARE,) if square else ()), *((PLACEBO,) if placebo else ()))
+
+
+def paper_words(results: Results) -> tuple[str, tuple[str, ...]]:
+    """Title and text of the class scores; the paper is named only where a row of its stands there."""
+    beside = any(has_papers_classes(question) or question.score == "speaker_accuracy" for question in results.questions)
+    return ("Beside the paper", (PAPER,)) if beside else ("Class by class", ())
+
+
+def search_words(results: Results) -> tuple[str, ...]:
+    """What the search's numbers are, and are not."""
+    pruned = "Pruned trials stopped at a rung; some were exempt, to tell how well a rung's rank foretells the end. "
+    return (
+        "All of this is on the dev part, on which the winners were chosen: it tells how the search went, not how good a model is. "
+        f"{pruned if results.header.budget.get('rungs') else ''}A trial's value is its final epoch's.",
+    )
 
 
 def how_words(results: Results) -> tuple[str, ...]:
@@ -109,11 +131,7 @@ def how_words(results: Results) -> tuple[str, ...]:
         f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. "
         f"Size {header.size}, on {printable(header.device)}."
     )
-    confirm = (
-        f"Each arm was then trained afresh with {count(int(header.budget.get('seeds', 0)), 'seed')} that no search trial had, "
-        "and scored once on the test part."
-    )
-    return f"{_search_words(results)} {confirm}", corpus, opened_words(results.opened)
+    return f"{_search_words(results)} {_confirm_words(results)}", corpus, opened_words(results.opened)
 
 
 def _search_words(results: Results) -> str:
@@ -122,13 +140,27 @@ def _search_words(results: Results) -> str:
     if not trials:
         return "Nothing was searched: every arm is a recipe fixed in the space file."
     objectives = listing(list(dict.fromkeys(score_words(question.objective) for question in header.questions)))
-    times = f" in each of {searches} repetitions" if searches > 1 else ""
+    splits = ", once on every split," if len(header.splits) == searches else ""
+    times = f" {searches} times{splits}" if searches > 1 else ""
     rungs = [str(rung) for rung in budget.get("rungs", [])]
-    pruned = f", pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}" if rungs else ""
+    pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""
     return (
-        f"Every arm was searched with {count(trials, 'trial')}{times} by the same sampler and pruner, over the same ranges and "
-        f"from the same start points, for dev {objectives}{pruned}."
+        f"Multi-task arm and control were each searched{times} with {count(trials, 'trial')}, for dev {objectives}, by the same "
+        "sampler and pruner, over the same ranges and from the same start points; the multi-task arm has its loss weights "
+        f"besides.{pruned}"
     )
+
+
+def _confirm_words(results: Results) -> str:
+    header = results.header
+    fresh = " that no search trial had" if header.budget.get("trials") else ""
+    part = "the test part" if len(header.splits) == 1 else "the test part of its split"
+    trained, scored = ("was then trained", "scored") if results.opened else ("is then to be trained", "to be scored")
+    words = f"Each arm {trained} with {count(int(header.budget.get('seeds', 0)), 'seed')}{fresh}, and {scored} once on {part}."
+    parts = [split.parts for split in header.splits]
+    if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):
+        words += " There is no dev part: a verification threshold comes from pairs of training clips."
+    return words
 
 
 def opened_words(opened: dict[str, Any]) -> str:
@@ -141,20 +173,43 @@ def opened_words(opened: dict[str, Any]) -> str:
     return f"The test part was opened by {who} at {when}{further}."
 
 
-ANALYSIS = (
-    "Primary analysis: speakers and seeds as crossed random effects, interval and p from a t with Satterthwaite degrees of "
-    "freedom. Beside it a percentile bootstrap over speakers and seeds, which is too narrow with few seeds. "
-    "Holm's adjustment runs over the questions' primary contrasts."
-)
+def analysis_words(results: Results) -> str:
+    """How the primary contrasts were analysed, by the study's layout."""
+    sizes = [
+        (question.contrast.n_folds, question.contrast.n_searches, question.contrast.n_splits) for question in results.questions
+    ]
+    folds, searches, splits = map(max, zip(*sizes, strict=True)) if sizes else (0, 0, 0)
+    satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
+    if folds:
+        primary = "a t-test over the folds' mean differences: every speaker was tested in one fold."
+    elif max(searches, splits) > 1:
+        groups = "searches" if searches > 1 else "splits"
+        primary = (
+            f"speakers and {groups} as crossed random effects, or speakers and seeds, each averaged over the other, whichever "
+            f"interval is wider; {satterthwaite}"
+        )
+    else:
+        primary = f"speakers and seeds as crossed random effects, {satterthwaite}"
+    shared = (
+        " The splits' training parts share speakers, so that their differences are not quite independent and the interval may be "
+        "somewhat too narrow (Bengio & Grandvalet 2004)."
+        if splits > 1
+        else ""
+    )
+    drawn = "speakers, searches and seeds" if searches > 1 else "speakers, splits and seeds" if splits > 1 else "speakers and seeds"
+    return (
+        f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
+        "Holm's adjustment runs over the questions' primary contrasts."
+    )
 
 
 def contrast_words(results: Results) -> tuple[str, ...]:
     """The analysis, and the clip-level test with its warning."""
-    words = [ANALYSIS]
+    words = [analysis_words(results)]
     for question in results.questions:
         if found := question.contrast.mcnemar:
             right = f"{found.only_first} right with the multi-task arm only, {found.only_second} with the control only"
-            name = printable(question.header.name)
+            name = printable(question.header.name) + (", search 1" if question.contrast.n_searches > 1 else "")
             words.append(f"McNemar on the clips of seed {found.seed} ({name}): {right}, p {p_value(found.p)}. {found.warning}")
     return tuple(words)
 

@@ -171,6 +171,8 @@ def read_space(
         raise SpaceError(f"{path}: {error}") from None
     if space.searched and space.budget.trials < 1:
         raise SpaceError(f"{path}: size.{size}.trials is {table.trials}, but something is searched; set it to at least 1")
+    if not space.searched and table.searches > 1:  # the same settings and seeds: each repetition would be the same runs again
+        raise SpaceError(f"{path}: nothing is searched, so there are no {table.searches} searches to make; raise --seeds instead")
     return space
 
 

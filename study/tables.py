@@ -13,6 +13,7 @@ from study.figures_contrast import question_short
 from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, task_words
 
 Kind = Literal["", "strong", "quiet", "rule"]
+Baselines = dict[str, dict[str, float]]  # task -> 'chance', 'duration_only', 'chance_accuracy', 'duration_only_accuracy'
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,15 @@ def contrasts_table(question: QuestionResult) -> Table:
         "p",
         "p (Holm)",
         "df",
-        "speakers × seeds × searches",
+        f"speakers × seeds × {_repeated(question.contrast)}",
     )
     notes = (f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",)
     return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnn", tuple(rows), notes, "contrasts.csv")
+
+
+def _repeated(c: Contrast) -> str:
+    """What was repeated beside seeds: searches, or splits where there was one search or none."""
+    return "splits" if c.n_splits > 1 and c.n_searches == 1 else "searches"
 
 
 def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
@@ -74,7 +80,7 @@ def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
         return Row((words, *["–"] * 8), "quiet")
     holm = bare_p(c.p_holm) if kind == "strong" else "–"
     spans = (interval(c.low, c.high), interval(c.low90, c.high90), interval(c.bootstrap_low, c.bootstrap_high))
-    size = f"{c.n_speakers} × {c.n_seeds} × {c.n_searches}"
+    size = f"{c.n_speakers} × {c.n_seeds} × {max(c.n_searches, c.n_splits)}"
     return Row((words, points(c.estimate), *spans, bare_p(c.p), holm, number(c.df), size), kind)
 
 
@@ -101,23 +107,25 @@ def _effect(contrast: Contrast | None) -> str:
     return "–" if contrast is None else f"{points(contrast.estimate)} {interval(contrast.low, contrast.high)}".removesuffix(" –")
 
 
-def arms_table(question: QuestionResult, baseline: dict[str, float]) -> Table:
-    """Each confirm arm's test scores over runs, with chance and length alone."""
+def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -> Table:
+    """Each confirm arm's test scores over runs, with chance and length alone. data: the file of the confirm runs."""
     scores = _shown_scores(question)
     rows = []
     for arm in question.arms:
         cells = [_mean_sd(arm, score) for score in scores]
-        runs = str(arm.spend.confirm_runs - arm.spend.confirm_failed)
+        runs = str(arm.means[question.score].n if question.score in arm.means else 0)
         rows.append(Row((arm_words(arm.arm), runs, *cells), "strong" if arm.arm == question.contrast.first else ""))
     for which, words in (("duration_only", "the clip's length alone"), ("chance", "chance")):
-        if f"{which}_accuracy" in baseline or which in baseline:
-            rows.append(
-                Row((words, "–", *(percent(baseline_value(question, score, which, baseline)) for score in scores)), "quiet")
-            )
+        values = [baseline_value(score, which, baselines) for score in scores]
+        if any(value is not None for value in values):
+            rows.append(Row((words, "–", *map(percent, values)), "quiet"))
     columns = ("arm", "runs", *(f"{score_words(score)}, %" for score in scores))
-    notes = ("Mean ± standard deviation over confirm runs, whole test part.",)
+    notes = (
+        "Mean ± standard deviation over confirm runs, each scored on its whole test part; the contrast weighs speakers alike, so "
+        "that its means may differ a little.",
+    )
     title = f"{question_short(question)}: test scores of every confirmed arm"
-    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes, "scores.parquet")
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes, data)
 
 
 def _shown_scores(question: QuestionResult) -> list[str]:
@@ -137,24 +145,29 @@ def _mean_sd(arm: ArmResult, score: str) -> str:
     return percent(found.mean) if spread == "–" else f"{percent(found.mean)} ± {spread}"
 
 
-def baseline_value(question: QuestionResult, score: str, which: str, baseline: dict[str, float]) -> float | None:
-    """What 'chance' or 'duration_only' gives on a score of the main task; None where it is not known.
+def baseline_value(score: str, which: str, baselines: Baselines) -> float | None:
+    """What 'chance' or 'duration_only' gives on a score, e.g. 'emotion_uar'; None where it is not known.
 
-    `baseline` has the main task's objective and, under '<which>_accuracy', its accuracy.
+    A task's row has its objective (UAR, top-1 or 1 - EER) and, under '<which>_accuracy', its accuracy.
     """
-    main = question.header.main
-    if score == f"{main}_accuracy":
-        return baseline.get(f"{which}_accuracy")
-    if score == f"{main}_eer":
-        return 1 - baseline[which] if which in baseline else None
-    return baseline.get(which) if score in (f"{main}_uar", f"{main}_verification", f"{main}_top1") else None
+    task, _, kind = score.rpartition("_")
+    row = baselines.get(task, {})
+    if kind == "accuracy":
+        return row.get(f"{which}_accuracy")
+    if kind == "eer":
+        return 1 - row[which] if which in row else None
+    own = ("verification", "top1") if task == "speaker" else ("uar",)
+    return row.get(which) if kind in own else None
 
 
-def baseline_of(results: Results, question: QuestionResult) -> dict[str, float]:
-    """The main task's baselines on the first split that has them; {} where none has."""
-    return next(
-        (tasks[question.header.main] for _, tasks in sorted(results.baselines.items()) if question.header.main in tasks), {}
-    )
+def baselines_of(results: Results) -> Baselines:
+    """Each task's baselines, mean over the splits; {} before the test part was opened."""
+    rows: dict[str, dict[str, list[float]]] = {}
+    for split in results.baselines.values():
+        for task, values in split.items():
+            for name, value in values.items():
+                rows.setdefault(task, {}).setdefault(name, []).append(value)
+    return {task: {name: sum(found) / len(found) for name, found in values.items()} for task, values in rows.items()}
 
 
 def breakdown_table(question: QuestionResult) -> Table | None:

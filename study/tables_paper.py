@@ -1,7 +1,7 @@
 """The paper's Table 3 with ours beside it, cell by cell."""
 
 from study.answer import ArmResult, MeanSd, QuestionResult
-from study.drawing import printable
+from study.drawing import printable, slug
 from study.figures_contrast import question_short
 from study.paper_results import (
     EMOTIONS,
@@ -17,14 +17,11 @@ from study.paper_results import (
 from study.tables import Row, Table
 from study.wording import number, percent, signed, way
 
-MOST_COLUMNS = 20
-
-
 def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
-    """Recall of each class and accuracy in total: ours, human listeners', and the paper's where the classes are its."""
+    """Recall of each class and accuracy in total: as the paper's Table 3 beside it where the classes are its, else a row a class."""
     arms = {way(arm.arm): arm for arm in question.arms if arm.recall and way(arm.arm) in ("mtl", "control")}
     classes = [name for name in next(iter(arms.values())).recall if name != "total"] if arms else []
-    if not 1 <= len(classes) <= MOST_COLUMNS:
+    if not classes:
         return None
     rows = [
         _ours(words, arms[key], classes)
@@ -36,17 +33,33 @@ def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
     if human:
         cells = [percent(human.get(name)) for name in (*classes, "total")]
         rows.append(Row(("human listeners, voice only", *cells), "rule"))
-    notes = [
-        "Ours: mean ± standard deviation over confirm runs; a class's cell is its recall, 'total' is accuracy over all test clips."
-    ]
-    if set(classes) == set(EMOTIONS):
-        printed = (SINGLE, MTL, PRINTED_GAIN, recomputed_gain())
-        rows += [Row((f"paper, {row.label}", *_paper_cells(row, classes)), "rule" if row is SINGLE else "") for row in printed]
-        notes.append(f"Paper: {PROTOCOL}. Its printed gains do not follow from its own cells, so both are shown.")
     columns = ("accuracy, %", *(printable(name) for name in classes), "total")
-    return Table(
-        f"{question_short(question)}: the paper's Table 3", columns, "w" + "n" * (len(columns) - 1), tuple(rows), tuple(notes)
-    )
+    ours = "Ours: mean ± standard deviation over confirm runs; a class's cell is its recall, 'total' is accuracy over all test clips."
+    if not has_papers_classes(question):
+        return _turned(Table(f"{question_short(question)}: recall of each class", columns, "", tuple(rows), (ours,)), question)
+    printed = (SINGLE, MTL, PRINTED_GAIN, recomputed_gain())
+    rows += [Row((f"paper, {row.label}", *_paper_cells(row, classes)), "rule" if row is SINGLE else "") for row in printed]
+    paper = f"Paper: {PROTOCOL}. Its printed gains do not follow from its own cells, so both are shown."
+    title = f"{question_short(question)}: the paper's Table 3"
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), (ours, paper))
+
+
+def _turned(table: Table, question: QuestionResult) -> Table:
+    """A row per class: any number of classes, and names of any length."""
+    heads = [row.cells[0].removeprefix("ours, ") for row in table.rows]
+    last = len(table.columns) - 1
+    rows = [
+        Row((table.columns[place], *(row.cells[place] for row in table.rows)), "rule" if place == last else "")
+        for place in range(1, last + 1)
+    ]
+    columns = ("class", *(head if head == "relative gain" else f"{head}, %" for head in heads))
+    data = f"{slug('confusion', question.contrast.first)}.csv"
+    return Table(table.title, columns, "w" + "n" * len(heads), tuple(rows), table.notes, data)
+
+
+def has_papers_classes(question: QuestionResult) -> bool:
+    """The question's classes are the paper's six emotions."""
+    return any(set(arm.recall) == {*EMOTIONS, "total"} for arm in question.arms if way(arm.arm) in ("mtl", "control"))
 
 
 def _ours(words: str, arm: ArmResult, classes: list[str]) -> Row:

@@ -3,6 +3,7 @@
 from study.answer import QuestionResult, Results
 from study.drawing import printable, short
 from study.figures_contrast import question_short
+from study.report_data import data_name
 from study.tables import Row, Table
 from study.wording import arm_words, axis_words, count, duration, knob, number, percent
 
@@ -96,9 +97,11 @@ def failed_table(results: Results) -> Table | None:
         for r in failed[:MOST_REASONS]
     ]
     left = len(failed) - len(rows)
-    notes = (f"{count(left, 'further failed trial')} in the data file.",) if left > 0 else ()
+    notes = (f"{count(left, 'further failed trial')} in the data files.",) if left > 0 else ()
+    searched = [record for record in results.records if record.identity.phase == "search"]
+    data = data_name("trials", len(searched)) if searched else ""
     return (
-        Table(f"Failed trials: {len(failed)}", ("arm", "trial", "epochs", "reason"), "ttnw", tuple(rows), notes, "trials.csv")
+        Table(f"Failed trials: {len(failed)}", ("arm", "trial", "epochs", "reason"), "ttnw", tuple(rows), notes, data)
         if rows
         else None
     )

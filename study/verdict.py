@@ -14,9 +14,15 @@ Verdict = Literal["helps", "hurts", "no meaningful difference", "cannot tell", "
 ALPHA = 0.05
 
 
-def points(share: float) -> str:
+def points(share: float, digits: int = 1) -> str:
     """A share as percentage points, e.g. 0.0312 → '3.1'."""
-    return f"{100 * share:.1f}"
+    text = f"{100 * share:.{digits}f}"
+    return text if float(text) else text.removeprefix("-")
+
+
+def digits(*apart: tuple[float, float]) -> int:
+    """The fewest decimals, 1 to 4, in which each two numbers read as different as they are: 1.96 is not to read as 2.0."""
+    return next((n for n in (1, 2, 3) if all(a == b or points(a, n) != points(b, n) for a, b in apart)), 4)
 
 
 def decide(
@@ -34,15 +40,21 @@ def decide(
     if any(math.isnan(number) for number in (estimate, *interval, *interval90, p)):
         return "no verdict", "there is no interval to judge by"
     low, high = interval
-    clear = p < ALPHA and (low > 0 or high < 0)
-    where = f"the 95 % interval is {points(low)} to {points(high)} points, p = {p:.2g}"
-    if clear and abs(estimate) >= margin:
-        word: Verdict = "helps" if estimate > 0 else "hurts"
-        return word, f"{points(estimate)} points is beyond the margin of {points(margin)}, and {where}"
+    apart_from_0 = low > 0 or high < 0
+    n = digits((abs(estimate), margin))
+    size = f"a {'gain' if estimate > 0 else 'loss'} of {points(abs(estimate), n)} points"
+    far = f"the margin of {points(margin, n)}"
+    n = digits((low, 0), (high, 0))
+    span = f"the 95 % interval is {points(low, n)} to {points(high, n)} points"
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    if apart_from_0 and p < ALPHA and abs(estimate) >= margin:
+        return "helps" if estimate > 0 else "hurts", f"{size} reaches {far}, and {span}, {chance}"
     if -margin < interval90[0] and interval90[1] < margin:
-        inside = f"{points(interval90[0])} to {points(interval90[1])} points"
-        return "no meaningful difference", f"the 90 % interval, {inside}, lies inside the margin of ± {points(margin)}"
-    if clear:
-        return "cannot tell", f"{where}, but {points(estimate)} points does not reach the margin of {points(margin)}"
+        n = digits((interval90[0], -margin), (interval90[1], margin))
+        inside = f"{points(interval90[0], n)} to {points(interval90[1], n)} points"
+        return "no meaningful difference", f"the 90 % interval, {inside}, lies inside the margin of ± {points(margin, n)}"
+    if apart_from_0 and p < ALPHA:
+        return "cannot tell", f"{span}, {chance}, but {size} does not reach {far}"
     finds = f"a study like this finds differences from {points(minimum_detectable)} points on about four times in five"
-    return "cannot tell", f"{where}; {finds}"
+    adjusted = f", but {chance} once adjusted for the study's other questions" if apart_from_0 else f", {chance}"
+    return "cannot tell", f"{span}{adjusted}; {finds}"

@@ -3,6 +3,7 @@
 import math
 import re
 
+from study.contrast import Contrast
 from study.drawing import printable
 
 MINUS = "−"
@@ -123,6 +124,17 @@ def knob(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, float):
         return printable(str(value))
     return f"{value:.4g}".replace("e-0", "e-").replace("-", MINUS)
+
+
+def size_words(c: Contrast) -> str:
+    """What entered a contrast: '24 speakers × 5 seeds × 3 searches', '24 speakers in 4 folds × 3 seeds', ..."""
+    speakers, seeds = count(c.n_speakers, "speaker"), count(c.n_seeds, "seed")
+    if c.n_folds:
+        each = c.n_searches // c.n_folds
+        return f"{speakers} in {c.n_folds} folds × {seeds}" + (f" × {each} searches a fold" if each > 1 else "")
+    searches = f" × {c.n_searches} searches" if c.n_searches > 1 else ""
+    splits = "" if c.n_splits < 2 else f" on {c.n_splits} splits" if searches else f" × {c.n_splits} splits"
+    return f"{speakers} × {seeds}{searches}{splits}"
 
 
 def sentence(text: str) -> str:

@@ -31,7 +31,8 @@ EPOCHS = 9
 
 @dataclass(frozen=True)
 class Fake:
-    """What is simulated. `effect` is MTL's gain as a share; `speakers` is the number of test speakers."""
+    """What is simulated. `effect` is MTL's gain as a share; `speakers` is the number of test speakers of a split, of which
+    it shares `shared` with the next."""
 
     folder: Path
     name: str
@@ -42,10 +43,11 @@ class Fake:
     effect: float
     splits: tuple[str, ...]
     random: np.random.Generator
+    shared: int = 0
 
     def test_speakers(self, split: str) -> list[str]:
-        """Splits share no test speakers, as folds do."""
-        first = 1001 + self.speakers * self.splits.index(split)
+        """Splits share no test speakers, as folds do, or some, as draws do."""
+        first = 1001 + (self.speakers - self.shared) * self.splits.index(split)
         return [str(first + k) for k in range(self.speakers)]
 
 
@@ -64,12 +66,13 @@ def fake_study(
     nested: bool = True,
     name: str = "fake",
     seed: int = 2,
+    shared: int = 0,
 ) -> StudyHeader:
     """Write a finished study to `folder` and return its header. trials = 0: nothing searched, fixed recipes.
 
-    Several `splits` share no test speakers; nested, each repetition of the search belongs to one of them.
+    Of several `splits` each shares `shared` test speakers with the next; nested, each repetition of the search belongs to one of them.
     """
-    fake = Fake(folder, name, seeds, speakers, trials, searches, effect, splits, np.random.default_rng(seed))
+    fake = Fake(folder, name, seeds, speakers, trials, searches, effect, splits, np.random.default_rng(seed), shared)
     header = _header(fake, synthetic, questions, confirm, nested)
     write_header(folder, header)
     for question in questions:

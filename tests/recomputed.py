@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import networkx
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -48,40 +49,60 @@ class Mean:
 
 
 def crossed(table: pd.DataFrame) -> Mean:
-    """Speakers (rows) x runs (columns), full, both random: mean squares from a two-way analysis of variance without replication."""
-    speakers, runs = table.shape
-    long = pd.DataFrame(
-        {"d": table.to_numpy().ravel(), "speaker": np.repeat(range(speakers), runs), "run": np.tile(range(runs), speakers)}
-    )
-    found = anova_lm(ols("d ~ C(speaker) + C(run)", long).fit())
+    """Speakers (rows) x runs (columns), both random, NaN where there is no cell: mean squares of each factor given the other.
+
+    They come from a two-way analysis of variance of type II. The mean's variance is the sum of each component times its sum of
+    squared weights; a factor that varies less than the residual is dropped.
+    """
+    cells = table.notna().to_numpy()
+    weights = cells / cells.sum(axis=1, keepdims=True) / len(table)
+    estimate = float(np.nansum(weights * table.to_numpy()))
+    if 1 in table.shape:
+        values = table.to_numpy()[cells]
+        return Mean(estimate, float(stats.sem(values)), len(values) - 1)
+    speaker, run = np.nonzero(cells)
+    long = pd.DataFrame({"d": table.to_numpy()[cells], "speaker": speaker, "run": run})
+    found = anova_lm(ols("d ~ C(speaker) + C(run)", long).fit(), typ=2)
     square = found["sum_sq"] / found["df"]
-    terms, cells, over = [], speakers * runs, float(square["Residual"])
-    # The mean's variance is (MS_speaker + MS_run - MS_residual) / cells; a factor that varies less than the residual is dropped.
-    left = 1.0
-    for factor, levels in (("C(speaker)", speakers), ("C(run)", runs)):
+    over, left = float(square["Residual"]), float((weights**2).sum())
+    terms = []
+    for factor, shares, others in (
+        ("C(speaker)", weights.sum(axis=1), table.shape[1]),
+        ("C(run)", weights.sum(axis=0), table.shape[0]),
+    ):
         if square[factor] > over:
-            terms.append((float(square[factor]) / cells, levels - 1))
-            left -= 1
-    terms.append((left * over / cells, (speakers - 1) * (runs - 1)))
+            times = float((shares**2).sum()) * found["df"][factor] / (len(long) - others)
+            terms.append((times * float(square[factor]), found["df"][factor]))
+            left -= times
+    terms.append((left * over, found["df"]["Residual"]))
     variance = sum(term for term, _ in terms)
     df = variance**2 / sum(term**2 / free for term, free in terms)
-    return Mean(float(table.to_numpy().mean()), variance**0.5, min(df, 2 * min(speakers - 1, runs - 1)))
+    return Mean(estimate, variance**0.5, min(df, 2 * min(found["df"]["C(speaker)"], found["df"]["C(run)"])))
+
+
+def folds_of(grouped: pd.DataFrame) -> list[list[object]]:
+    """Sets of speakers that share no column with another set."""
+    graph = networkx.Graph((("speaker", row), ("column", column)) for row, column in grouped.stack().dropna().index)
+    return [[name for kind, name in part if kind == "speaker"] for part in networkx.connected_components(graph)]
 
 
 def analysed(table: pd.DataFrame) -> Mean:
     """Differences by speaker (rows) and (search, split, seed) (columns), NaN where a speaker is not in a split's test part."""
-    searches = table.columns.get_level_values("search").nunique()
-    splits = table.columns.get_level_values("split").nunique()
-    level = "search" if searches > 1 else "split"
-    if searches == splits == 1:
+    grouped = by_group(table)
+    if grouped.shape[1] == 1:
         return crossed(table)
-    grouped = table.T.groupby(level=level).mean().T
-    if grouped.isna().any().any():  # folds: each speaker in one of them
-        folds = grouped.mean()
-        return Mean(float(folds.mean()), float(folds.sem()), len(folds) - 1)
-    outer, inner = crossed(grouped), crossed(table)
-    wide = max((outer, inner), key=lambda mean: np.diff(mean.interval(0.95))[0])
-    return Mean(outer.estimate, wide.se, wide.df)
+    if len(folds := folds_of(grouped)) > 1:  # each speaker in one of them
+        means = [grouped.loc[names].mean(axis=1).mean() for names in folds]
+        return Mean(float(np.mean(means)), float(stats.sem(means)), len(folds) - 1)
+    of_group, of_seed = crossed(grouped), crossed(table.T.groupby(level="seed").mean().T)
+    wide = max((of_group, of_seed), key=lambda mean: np.diff(mean.interval(0.95))[0])
+    return Mean(of_group.estimate, wide.se, wide.df)
+
+
+def by_group(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds of each search, or of each split where there is one search."""
+    level = "search" if table.columns.get_level_values("search").nunique() > 1 else "split"
+    return table.T.groupby(level=level).mean().T
 
 
 def arm_table(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
@@ -91,9 +112,8 @@ def arm_table(scores: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def arm_mean(table: pd.DataFrame) -> float:
     """Speakers alike, within a speaker searches (or splits) alike; folds alike."""
-    level = "search" if table.columns.get_level_values("search").nunique() > 1 else "split"
-    grouped = table.T.groupby(level=level).mean().T
-    return float(grouped.mean().mean() if grouped.isna().any().any() else grouped.mean(axis=1).mean())
+    grouped = by_group(table.dropna(how="all").dropna(how="all", axis=1))
+    return float(np.mean([grouped.loc[names].mean(axis=1).mean() for names in folds_of(grouped)]))
 
 
 def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
@@ -109,6 +129,8 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
         if difference.abs().max().max() == 0:  # the same settings in both arms: nothing to judge by
             continue
         mean = analysed(difference)
+        if row["seeds"] < 3 or len(difference) < 2:
+            mean = Mean(mean.estimate, np.nan, np.nan)
         means = [arm_mean(arm.where(difference.notna())) for arm in (first, second)]
         (low, high), (low90, high90) = mean.interval(0.95), mean.interval(0.90)
         p = float(2 * stats.t.sf(abs(mean.estimate) / mean.se, mean.df))
@@ -119,7 +141,9 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
         }
     again = pd.DataFrame.from_dict(rows, orient="index")
     primary = again.index[printed.loc[again.index, "label"] == "primary"]
-    again.loc[primary, "p_holm"] = multipletests(again.loc[primary, "p"], method="holm")[1]
+    nothing = [1.0] * int((printed["label"] == "primary").sum() - again.loc[primary, "p"].notna().sum())  # found by these
+    known = again.index[again["p"].notna() & again.index.isin(primary)]
+    again.loc[known, "p_holm"] = multipletests([*again.loc[known, "p"], *nothing], method="holm")[1][: len(known)]
     return again
 
 
@@ -130,7 +154,7 @@ def words(row: pd.Series) -> tuple[str, str]:
         text = f"{100 * value:+.1f}"
         return "0.0" if float(text) == 0 else text.replace("-", "−")
 
-    return signed(row["estimate"]), f"[{signed(row['low'])}, {signed(row['high'])}]"
+    return signed(row["estimate"]), "–" if np.isnan(row["low"]) else f"[{signed(row['low'])}, {signed(row['high'])}]"
 
 
 def check(report: Path) -> tuple[list[str], list[str], int]:
@@ -146,9 +170,10 @@ def check(report: Path) -> tuple[list[str], list[str], int]:
         differ += [
             f"{name}: {number} is printed as {printed.loc[index, number]!r}, and comes out as {row[number]!r}"
             for number in NUMBERS
-            if not np.isclose(printed.loc[index, number], row[number], rtol=1e-6, atol=1e-9)
+            if not np.isclose(printed.loc[index, number], row[number], rtol=1e-6, atol=1e-9, equal_nan=True)
         ]
-        if not any(estimate in line and interval in line for line in page.splitlines()):
+        as_printed = words(printed.loc[index])  # 3.25 may come out as 3.2499999
+        if not any(all(map(line.__contains__, said)) for said in ((estimate, interval), as_printed) for line in page.splitlines()):
             differ.append(f"{name}: {estimate} {interval} is not in report.md")
     return lines, differ, len(printed) - len(again)
 

@@ -113,13 +113,19 @@ def test_measured_error_rates_forbid_a_verdict() -> None:
     cell = Cell(6, 3, 1, 0.01, 0.0, 2000, coverage=0.90, false_p=0.10, false_verdicts=0.1, bootstrap=None, half_width=0.1)
     found = of(scores(0.06), cells=(cell,))
     assert found.verdict == "no verdict"
-    assert "90.0%" in found.reason
+    assert "90.0 %" in found.reason
     assert not math.isnan(found.low)
 
 
 def test_few_speakers_are_said() -> None:
     assert any("8 test speakers" in caveat for caveat in of(scores(0.06, speakers=8)).caveats)
     assert of(scores(0.06, speakers=12)).caveats == ()
+    assert of((np.full((1, 4, 3), np.nan),) * 2).caveats == ()
+
+
+def test_one_speaker_has_no_interval_though_seeds_vary() -> None:
+    found = of(scores(0.06, speakers=1))
+    assert all(map(math.isnan, (found.low, found.low90, found.p, found.bootstrap_low, found.minimum_detectable)))
 
 
 # ---- numbers -------------------------------------------------------------------------------------------------------
@@ -150,6 +156,16 @@ def test_probability_of_improvement_from_ten_seeds_on() -> None:
     assert 0.5 < found.low < 1.0
 
 
+def test_a_seed_improves_by_its_mean_over_searches() -> None:
+    assert of(scores(0.06, searches=4, seeds=3)).probability_of_improvement is None  # 12 runs, but 3 seeds
+    first, second = scores(0.0, searches=2, seeds=10, noise=0.001)
+    first[0] += 0.05  # wins the first search, loses the second by more
+    first[1] -= 0.06
+    found = of((first, second)).probability_of_improvement
+    assert found is not None
+    assert found.estimate == 0.0
+
+
 # ---- searches and folds --------------------------------------------------------------------------------------------
 
 
@@ -161,6 +177,29 @@ def test_several_searches_widen_the_interval_to_their_own_variation() -> None:
     assert different.high - different.low > 3 * (same.high - same.low)
     by_search = (apart - second).mean(axis=(1, 2))
     assert different.se == pytest.approx(by_search.std(ddof=1) / math.sqrt(3), rel=0.1)
+
+
+def test_searches_that_chose_the_same_settings_are_one() -> None:
+    """The same seeds with the same settings are the same runs: doing them twice tells no more of the seeds."""
+    once = scores(0.06, noise=0.01)
+    once[0][...] += np.random.default_rng(1).normal(0, 0.03, (1, 1, 5))
+    twice = of((np.repeat(once[0], 2, axis=0), np.repeat(once[1], 2, axis=0)))
+    alone = of(once)
+    assert (twice.se, twice.df) == pytest.approx((alone.se, alone.df))
+    assert twice.method == "crossed random effects (speaker x seed, over searches), Satterthwaite t"
+
+
+def test_fixed_settings_have_splits_and_no_searches() -> None:
+    arms = scores(0.06, searches=3, seeds=9)
+    for arm in arms:
+        for search in range(3):
+            arm[search][:, np.arange(9) // 3 != search] = np.nan  # each repetition has a draw of its own
+    splits = tuple(f"draw{k // 3}" for k in range(9))
+    fixed, searched = of(arms, splits=splits, searched=False), of(arms, splits=splits)
+    assert (fixed.n_searches, fixed.n_splits, fixed.scope) == (1, 3, "for these fixed settings")
+    assert (searched.n_searches, searched.n_splits, searched.scope) == (3, 3, "over 3 searches")
+    assert "search" not in fixed.method
+    assert fixed.se == searched.se
 
 
 def test_one_search_speaks_of_its_chosen_settings() -> None:
@@ -183,7 +222,14 @@ def test_folds_are_a_t_test_over_fold_means() -> None:
     means = [np.nanmean((first - second)[0, k : k + 4]) for k in range(0, 20, 4)]
     assert found.p == pytest.approx(scipy_stats.ttest_1samp(means, 0).pvalue)
     assert "5 folds" in found.method
-    assert found.n_seeds == 3
+    assert (found.n_seeds, found.n_splits, found.n_folds) == (3, 5, 5)
+
+
+def test_few_speakers_in_folds_are_all_there_are() -> None:
+    first, second = scores(0.06, speakers=8, seeds=12)
+    fold = np.arange(8)[:, None] // 2 != np.arange(12)[None, :] // 3
+    first[0][fold], second[0][fold] = np.nan, np.nan
+    assert of((first, second), splits=tuple(f"fold{k // 3}" for k in range(12))).caveats == ()
 
 
 def test_overlapping_draws_of_the_split_are_a_crossed_factor() -> None:

@@ -42,14 +42,19 @@ def test_only_claiming_too_much_forbids_a_verdict(coverage: float, caveats: int)
 def test_the_worst_standard_deviation_counts() -> None:
     refused, _ = judge((cell(6, 3, seed_sd=0.01), cell(6, 3, seed_sd=0.02, coverage=0.91)), 6, 3, 1)
     assert refused is not None
-    assert "91.0%" in refused
+    assert "91.0 %" in refused
 
 
 def test_what_one_search_cannot_know_is_a_caveat_not_a_refusal() -> None:
     refused, caveats = judge((cell(6, 3), cell(6, 3, search_sd=0.015, coverage=0.7)), 6, 3, 1)
     assert refused is None
     assert len(caveats) == 1
-    assert "70%" in caveats[0]
+    assert "70 %" in caveats[0]
+
+
+def test_fixed_settings_are_not_said_to_lack_searches() -> None:
+    cells = (cell(6, 3), cell(6, 3, search_sd=0.015, coverage=0.7))
+    assert judge(cells, 6, 3, 1, searched=False) == (None, ())
 
 
 def test_several_searches_answer_for_their_variation() -> None:

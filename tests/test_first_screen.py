@@ -52,4 +52,39 @@ def test_a_verdict_that_the_task_alone_does_not_bear_out_is_said_to_be_that(
 
 
 def test_without_the_square_nothing_is_said(question: QuestionResult) -> None:
-    assert answer(replace(question, square=None)).cause == ""
+    assert answer(replace(question, square=None, contrast=replace(question.contrast, verdict="hurts"))).cause == ""
+
+
+@pytest.mark.parametrize(
+    ("verdict", "low", "said"),
+    [("helps", -0.01, True), ("helps", 0.01, False), ("hurts", -0.01, False), ("helps", float("nan"), True)],
+)
+def test_a_gain_that_a_placebo_makes_too_is_said(question: QuestionResult, verdict: str, low: float, said: bool) -> None:
+    placebo = {"emotion.placebo": (replace(question.contrast, estimate=0.02, low=low, high=0.05), None)}
+    primary = replace(question.contrast, verdict=verdict)  # type: ignore[arg-type]
+    words = answer(replace(question, square=None, contrast=primary, placebo=placebo)).cause
+    assert ("any second head may do as much" in words) == said
+    assert ("points against the placebo, permuted across clips" in words) == said
+
+
+def test_several_tasks_are_they(question: QuestionResult) -> None:
+    asked = replace(question.header, auxiliary=("sex", "age_band"))
+    found = answer(replace(question, header=asked, contrast=replace(question.contrast, verdict="helps")))
+    assert found.question.startswith("Do the sex and age band tasks help")
+    assert found.verdict == "They help"
+    assert found.cause.startswith("The auxiliary tasks alone change ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "12 speakers × 5 seeds"),
+        ({"n_searches": 3}, "12 speakers × 5 seeds × 3 searches"),
+        ({"n_searches": 3, "n_splits": 3}, "12 speakers × 5 seeds × 3 searches on 3 splits"),
+        ({"n_splits": 3}, "12 speakers × 5 seeds × 3 splits"),
+        ({"n_searches": 4, "n_splits": 4, "n_folds": 4}, "12 speakers in 4 folds × 5 seeds"),
+        ({"n_searches": 8, "n_splits": 4, "n_folds": 4}, "12 speakers in 4 folds × 5 seeds × 2 searches a fold"),
+    ],
+)
+def test_what_entered_is_said(question: QuestionResult, changes: dict[str, int], words: str) -> None:
+    assert dict(answer(replace(question, contrast=replace(question.contrast, **changes))).facts)["n"] == words  # type: ignore[arg-type]

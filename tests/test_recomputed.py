@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from study.record import read_records, record_path
 from study.report import write_report
 from tests.fake_study import fake_study
 from tests.recomputed import check
 
 FOLDS = tuple(f"speaker-s0-fold{fold}of4" for fold in range(4))
+DRAWS = tuple(f"speaker-s{draw}" for draw in range(3))
 
 
 @pytest.mark.parametrize(
@@ -19,13 +21,30 @@ FOLDS = tuple(f"speaker-s0-fold{fold}of4" for fold in range(4))
         ({"speakers": 24, "seeds": 3, "effect": 0.0}, 18),
         ({"speakers": 8, "seeds": 3, "searches": 3, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
         ({"speakers": 4, "seeds": 3, "searches": 4, "splits": FOLDS, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
+        ({"speakers": 8, "seeds": 2, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
+        ({"speakers": 6, "seeds": 3, "trials": 0, "confirm": ("mtl", "control", "placebo")}, 6),
+        ({"speakers": 4, "seeds": 3, "trials": 0, "searches": 4, "splits": FOLDS, "questions": ("emotion",)}, 9),
+        ({"speakers": 9, "seeds": 3, "searches": 3, "splits": DRAWS, "shared": 4, "confirm": ("mtl", "control")}, 2),
+        ({"speakers": 9, "seeds": 3, "splits": DRAWS, "shared": 4, "nested": False, "confirm": ("mtl", "control")}, 2),
+        ({"speakers": 5, "seeds": 3, "searches": 8, "splits": FOLDS, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
     ],
 )
 def test_every_layout(tmp_path: Path, layout: dict[str, object], contrasts: int) -> None:
-    fake_study(tmp_path, trials=2, **layout)  # type: ignore[arg-type]
+    fake_study(tmp_path, **{"trials": 2, **layout})  # type: ignore[arg-type]
     lines, differ, _ = check(write_report(tmp_path).parent)
     assert differ == []
     assert len(lines) == contrasts
+
+
+def test_missing_runs(tmp_path: Path) -> None:
+    fake_study(tmp_path, trials=2, seeds=4, speakers=6, searches=2, questions=("emotion",), confirm=("mtl", "control"))
+    lost = [
+        r for r in read_records(tmp_path) if r.identity.seed == 1002 and (r.identity.arm, r.identity.search) == ("emotion.mtl", 1)
+    ]
+    record_path(tmp_path, lost[0].identity).unlink()
+    lines, differ, _ = check(write_report(tmp_path).parent)
+    assert differ == []
+    assert len(lines) == 1
 
 
 def test_the_committed_report() -> None:

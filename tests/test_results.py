@@ -111,7 +111,8 @@ def test_square_adds_up(results: Results) -> None:
     assert square.task_in_mtl_recipe is not None
     assert square.recipe_without_task is not None
     assert square.task_in_mtl_recipe.estimate + square.recipe_without_task.estimate == pytest.approx(contrast.estimate)
-    assert square.cells["mtl", True] - square.cells["control", False] == pytest.approx(contrast.estimate)
+    assert square.cells["mtl", True] == pytest.approx(contrast.first_mean)
+    assert square.cells["control", False] == pytest.approx(contrast.second_mean)
     assert square.task_in_mtl_recipe.verdict == "no verdict"
 
 
@@ -181,6 +182,10 @@ def test_delta_m_is_the_mean_gain_over_each_tasks_own_control(results: Results) 
         mtl["speaker_accuracy"].mean / speaker_control["speaker_accuracy"].mean,
     ]
     assert results.questions[0].delta_m == pytest.approx(np.mean(gains) - 1)
+
+
+def test_without_a_question_about_the_other_task_there_is_no_delta_m(small: Path) -> None:
+    assert np.isnan(load_results(small).questions[0].delta_m)
 
 
 def test_synthetic_data_is_said(results: Results) -> None:

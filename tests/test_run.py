@@ -173,6 +173,7 @@ def refusal(argv: list[str]) -> str:
 def test_a_changed_study_is_refused(ran: Ran) -> None:
     assert "cannot be extended" in refusal([*ran.command, "--trials", "9"])
     assert "another --name" in refusal([*ran.command, "--set", "width=0.04"])
+    assert "a number of searches of 1, but now it is 2" in refusal([*ran.command, "--searches", "2"])
 
 
 def test_a_dry_run_runs_nothing(ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

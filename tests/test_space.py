@@ -54,6 +54,13 @@ def test_every_shipped_space_loads_at_every_size(name: str, size: str) -> None:
         assert control.auxiliary == ()
 
 
+def test_fixed_recipes_are_not_searched_twice() -> None:
+    """The same settings with the same seeds are the same runs: as repetitions they would feign certainty."""
+    with pytest.raises(SpaceError, match=r"nothing is searched, so there are no 3 searches to make; raise --seeds instead"):
+        read_space("paper", "small", budget={"searches": 3})
+    assert read_space("paper", "small", draws=({"split_seed": 0}, {"split_seed": 1})).budget.searches == 2
+
+
 @pytest.mark.parametrize("name", shipped_spaces())
 def test_any_sampled_point_is_a_valid_configuration(name: str) -> None:
     for size in SIZES:

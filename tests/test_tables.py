@@ -15,7 +15,7 @@ from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_
 from study.results import load_results
 from study.sections import contrast_words, how_words, make_sections, opened_words
 from study.sections import test_basis as basis_of_test
-from study.tables import Table, arms_table, baseline_of, baseline_value, contrasts_table, square_table
+from study.tables import Table, arms_table, baseline_value, baselines_of, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
 from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
 from tests.fake_study import fake_study
@@ -105,7 +105,9 @@ def test_table_3_leaves_the_paper_out_where_the_classes_are_not_its(results: Res
     )
     table = table_3(replace(question, arms=renamed), {})
     assert table is not None
-    assert not any(row.cells[0].startswith(("paper", "human")) for row in table.rows)
+    assert not any("paper" in words for words in (table.title, *table.notes, *table.columns))
+    assert [row.cells[0] for row in table.rows] == [f"x{name}" for name in EMOTIONS] + ["total"]
+    assert table.columns == ("class", "single task, %", "multi-task, %", "relative gain")
     assert table_3(results.questions[1], {}) is None
 
 
@@ -128,20 +130,34 @@ def test_listeners_votes_come_from_the_corpus_source(results: Results) -> None:
 
 
 def test_chance_and_length_alone_stand_under_the_arms(results: Results) -> None:
+    baselines = baselines_of(results)
     for question, shown in zip(results.questions, ("16.7", "50.0"), strict=True):
-        baseline = baseline_of(results, question)
-        rows = {row.cells[0]: row for row in arms_table(question, baseline).rows}
+        rows = {row.cells[0]: row for row in arms_table(question, baselines).rows}
         assert shown in rows["chance"].cells
         assert rows["chance"].kind == "quiet"
         assert "the clip's length alone" in rows
-    question, known = (
-        results.questions[1],
-        {"chance": 0.5, "duration_only": 0.54, "chance_accuracy": 0.5, "duration_only_accuracy": 0.52},
-    )
+    known = {"speaker": {"chance": 0.5, "duration_only": 0.54, "chance_accuracy": 0.5, "duration_only_accuracy": 0.52}}
     scores = ("speaker_accuracy", "speaker_verification", "speaker_eer", "emotion_uar")
-    values = [baseline_value(question, score, "duration_only", known) for score in scores]
+    values = [baseline_value(score, "duration_only", known) for score in scores]
     assert values == [0.52, 0.54, pytest.approx(0.46), None]
-    assert baseline_of(replace(results, baselines={}), results.questions[0]) == {}
+    assert baselines_of(replace(results, baselines={})) == {}
+
+
+def test_baselines_are_those_of_every_task_over_all_splits(results: Results) -> None:
+    folds = {"fold0": {"emotion": {"chance": 0.2}, "speaker": {"duration_only": 0.5}}, "fold1": {"emotion": {"chance": 0.3}}}
+    baselines = baselines_of(replace(results, baselines=folds))
+    assert baselines == {"emotion": {"chance": pytest.approx(0.25)}, "speaker": {"duration_only": 0.5}}
+    rows = {row.cells[0]: row.cells for row in arms_table(results.questions[0], baselines).rows}
+    place = arms_table(results.questions[0], baselines).columns.index("speaker EER, %")
+    assert (rows["the clip's length alone"][place], rows["chance"][place]) == ("50.0", "–")
+
+
+def test_an_arm_has_as_many_runs_as_its_means_are_of(results: Results) -> None:
+    question = results.questions[0]
+    arm = replace(question.arms[0], spend=replace(question.arms[0].spend, confirm_runs=20))  # 14 of a further look
+    table = arms_table(replace(question, arms=(arm,)), {}, "confirm-runs.csv")
+    assert (table.rows[0].cells[1], table.data) == ("6", "confirm-runs.csv")
+    assert arm.means["emotion_uar"].n == 6
 
 
 def test_spend_adds_up(results: Results) -> None:
@@ -210,12 +226,14 @@ def test_the_clip_test_never_stands_without_its_warning(results: Results) -> Non
 
 def test_design_in_words(results: Results, tmp_path: Path) -> None:
     words = " ".join(how_words(results))
-    assert "12 trials in each of 2 repetitions" in words
-    assert "pruned at epochs 3 and 6" in words
+    assert "each searched 2 times with 12 trials, for dev" in words
+    assert "Weak trials were pruned at epochs 3 and 6." in words
+    assert "Each arm was then trained with 3 seeds that no search trial had, and scored once on the test part." in words
     assert "The test part was opened by confirm at 2026-01-02T03:04:05+00:00." in words
     assert opened_words({"by": "a", "opened": "b", "looks": [5, 10]}).endswith("seeds per arm at each look: 5, 10.")
     fixed = replace(results, header=replace(results.header, budget={"seeds": 3}), opened={})
     assert "Nothing was searched" in how_words(fixed)[0]
+    assert how_words(fixed)[0].endswith("Each arm is then to be trained with 3 seeds, and to be scored once on the test part.")
     assert opened_words({}) == "The test part has not been opened."
 
 

@@ -35,5 +35,24 @@ def test_reason_gives_the_numbers_in_points() -> None:
     assert "7.2 points" in reason
 
 
+@pytest.mark.parametrize(
+    ("estimate", "interval", "interval90", "p", "said"),
+    [
+        (-0.05, (-0.09, -0.01), (-0.08, -0.02), 0.01, "a loss of 5.0 points reaches the margin of 2.0"),
+        (0.02, (0.01, 0.03), (0.012, 0.028), 0.00001, "a gain of 2.0 points reaches the margin of 2.0, and"),
+        (0.02, (0.01, 0.03), (0.012, 0.028), 0.00001, "p < 0.001"),
+        (-0.0197, (-0.035, -0.004), (-0.033, -0.006), 0.01, "a loss of 1.97 points does not reach the margin of 2.00"),
+        (0.0, (-0.025, 0.025), (-0.01996, 0.019), 1.0, "-1.996 to 1.900 points, lies inside the margin of ± 2.000"),
+        (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.049, "0.03 to 5.97 points"),
+        (0.05, (0.004, 0.096), (0.01, 0.09), 0.068, "0.4 to 9.6 points, but p = 0.068 once adjusted for the study's other"),
+    ],
+)
+def test_what_the_reason_says_is_true_as_it_reads(
+    estimate: float, interval: tuple[float, float], interval90: tuple[float, float], p: float, said: str
+) -> None:
+    assert said in decide(estimate, interval, interval90, p, margin=0.02, minimum_detectable=0.04)[1]
+
+
 def test_points() -> None:
     assert points(0.0312) == "3.1"
+    assert points(-0.0001) == "0.0"
