@@ -25,7 +25,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 PLACES = {  # what may be wrong with a place on a disk, which no program can help
-    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
 }
 LONGEST_LINE = 1_500  # characters of a message; what is cut out of a longer one is its middle
 
@@ -82,7 +83,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake, a run that diverged or a bad path.
+    """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake, a run that diverged or a bad path,
+    130 when it was interrupted.
 
     Any other exception keeps its traceback.
     """
@@ -95,6 +97,9 @@ def run_command(main: Callable[[], int | None]) -> int:
     except (UserError, DivergedError) as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # whoever read the output, such as `head`, has seen enough
         with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())

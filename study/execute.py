@@ -17,11 +17,12 @@ from study.cluster import Resources, connect, scratch, tune
 from study.job import Job, Workplace
 from study.journal import Journal, Tracker, View
 from study.lock import session_of
-from study.loop import MAX_DEATHS, Interrupted, Leave, Loop, keep_signals
+from study.loop import MAX_DEATHS, Interrupted, Leave, Loop
 from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, least_far_along
 from study.shared_store import code_digest
+from study.signals import keep_signals
 from study.slots import SlotQueue
 from study.space import Space
 from study.store import Database, open_storage

@@ -6,7 +6,6 @@ by half-informed clean-up code of Ray's.
 
 import contextlib
 import functools
-import os
 import signal
 import sqlite3
 import sys
@@ -26,6 +25,7 @@ from sermtl.files import NO_ROOM
 from study.cluster import free_slots, ray, tune
 from study.job import Job, Report
 from study.journal import Journal
+from study.signals import BOTH, end_at_once
 from study.store import backup
 
 Trial = tune.experiment.Trial
@@ -162,50 +162,12 @@ class Loop:
             self.stopping.set()
             print("stopping; once more ends at once", file=sys.stderr, flush=True)
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handle) for number in BOTH}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, end_at_once if self.stopping.is_set() else handler)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM interrupts as SIGINT does, wherever it falls; the second signal ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, end_at_once)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def keep_signals() -> Iterator[None]:
-    """Keep the handlers: `ray.init` takes SIGTERM for itself, as an exit without a word, in Python and below it."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except SystemExit as stopped:  # Ray's answer to SIGTERM while it starts
-        raise KeyboardInterrupt from stopped
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-
-def end_at_once(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)
 
 
 @contextlib.contextmanager
