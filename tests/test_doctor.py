@@ -257,6 +257,28 @@ def test_a_result_that_was_changed_is_told_again(folder: Path) -> None:
     assert any("written anew" in line for line in repaired(folder))
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        ("UPDATE trials SET state = 'COMPLEUE' WHERE trial_id = 1",),
+        ("UPDATE trial_user_attributes SET value_json = 'Z\"oops' WHERE key = 'identity'",),
+        (
+            "UPDATE trial_user_attributes SET value_json = '{\"arm\": 1}' WHERE key = 'identity' AND trial_id = 2",
+            "UPDATE trial_params SET param_value = param_value * 2 WHERE trial_id = 1",
+            "UPDATE trial_intermediate_values SET intermediate_value = 0.5 WHERE trial_id = 3",
+            "DELETE FROM trials WHERE trial_id = 5",
+        ),
+    ],
+)
+def test_whatever_was_changed_in_optunas_database_is_put_right(folder: Path, spoil: tuple[str, ...]) -> None:
+    """The file is sound SQLite; what it holds is not what Optuna wrote."""
+    backup_path(folder).unlink()
+    execute(database_path(folder), *spoil)
+    assert len(found(folder)) >= len(spoil)
+    repaired(folder)
+    assert states(folder) == ["COMPLETE", "PRUNED", "COMPLETE"]
+
+
 def test_another_versions_database_is_not_touched(folder: Path) -> None:
     execute(database_path(folder), "UPDATE alembic_version SET version_num = 'v2.6.0.a'")
     before = database_path(folder).read_bytes()
@@ -365,10 +387,16 @@ def lose_everywhere(folder: Path) -> None:
     (folder / "mlflow.db").unlink()
 
 
-def test_a_record_lost_everywhere_is_not_run_again_once_the_test_part_is_open(folder: Path) -> None:
+def test_a_record_lost_everywhere_comes_back_from_optuna_once_the_test_part_is_open(folder: Path) -> None:
+    """Its search is closed: it could not run again, and the study would stand still for ever."""
+    before = read_record(folder / "records" / f"{MTL0}.json")
     lose_everywhere(folder)
-    left, _ = examine(case_of(folder), fix=True)
-    assert [finding.what for finding in left] == [f"{MTL0}: COMPLETE in Optuna, but it has no record"]
+    assert f"{MTL0}: record restored from Optuna, which keeps few of its epochs" in repaired(folder)
+    after = read_record(folder / "records" / f"{MTL0}.json")
+    for part in ("identity", "state", "value", "params", "config", "device_s", "reason", "exempt"):
+        assert getattr(after, part) == getattr(before, part)
+    assert after.epochs[-1] == before.epochs[-1]
+    assert after.note is not None
 
 
 def test_a_record_lost_everywhere_runs_again_while_the_test_part_is_sealed(folder: Path) -> None:
