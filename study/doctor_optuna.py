@@ -1,6 +1,5 @@
 """The doctor on Optuna's database: sound, complete, and every trial's state the one its record tells."""
 
-import json
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_database import damage, every_trial, record_from_trial
 from study.doctor_records import restore_records
+from study.opened import is_opened, read_opened
 from study.record import Identity, TrialRecord, write_record
 from study.store import FINISHED, Database, TrialBook, backup_path, database_path, open_storage
 
@@ -106,7 +106,7 @@ class Optuna:
         unrecorded = [t for t in troubles if t.kind == "unrecorded"]
         done = [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, [t.folder for t in unrecorded])]
         lost = [t for t in unrecorded if t.folder not in self._case.records()]
-        sealed = not (self._case.folder / "opened.json").exists()
+        sealed = not is_opened(self._case.folder)
         if not sealed:  # a search is closed then: its trials cannot run again
             done += self._from_optuna(storage, [t for t in lost if not _confirms(t.study)])
             lost = [t for t in lost if t.folder not in self._case.records()]
@@ -306,9 +306,8 @@ class _Settling:
 
 def confirm_seeds(case: Case) -> int:
     """Seeds per confirm arm, those of further looks included."""
-    path = case.folder / "opened.json"
-    looks = json.loads(path.read_text(encoding="utf-8"))["looks"] if path.exists() else [case.header.budget["seeds"]]
-    return int(max(looks))
+    opened = read_opened(case.folder)
+    return max(opened["looks"]) if opened else int(case.header.budget["seeds"])
 
 
 def _pause(book: TrialBook) -> None:

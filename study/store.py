@@ -6,6 +6,8 @@ and the pruner never wait for SQL. That is sound because the lock (study.lock) a
 """
 
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +39,7 @@ from study.header import header_path, read_header
 from study.patience import PATIENCE_S, AwayError, Patience
 from study.rows import finish_trial, insert_trial, insert_values
 
+COPY_S = 5.0  # how long a copy waits for another process that holds the database
 OWNER = "begun"  # an Optuna study's attribute: when the study it belongs to was begun
 SPOILT = (ValueError, LookupError, TypeError, AttributeError, AssertionError)  # what reading a damaged database raises
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
@@ -93,11 +96,12 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     patiently = Patience(where, PATIENCE_S if wait else 0.0)
     try:
         if url is None:
-            _prepare_sqlite(path)
+            patiently(lambda: _prepare_sqlite(path))
         patiently(lambda: check_optuna(where))  # before Optuna adds its newer tables to an older database
         storage = patiently(lambda: Database(where, owner, PATIENCE_S))
     except AwayError as error:
-        raise StudyError(f"{error}; start the server, or give the --storage of one that runs") from None
+        remedy = "end the process that holds it" if is_file(where) else "start the server, or give the --storage of one that runs"
+        raise StudyError(f"{error}; {remedy}") from None
     except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError, UnicodeError) as error:
         if is_file(where):
             repair = f"`python -m study.doctor {folder} --fix` repairs it"
@@ -163,8 +167,19 @@ def backup(folder: Path) -> None:
         closing(sqlite3.connect(database_path(folder), timeout=BUSY_S)) as source,
         closing(sqlite3.connect(temporary)) as target,
     ):
-        source.backup(target)
+        source.backup(target, progress=_not_for_ever())
         _check_pages(target)  # of a database that was damaged meanwhile the older copy is worth more
+
+
+def _not_for_ever() -> Callable[[int, int, int], None]:
+    """SQLite would try for ever to copy a database that another process holds."""
+    until = time.monotonic() + COPY_S
+
+    def look(status: int, remaining: int, total: int) -> None:
+        if status == sqlite3.SQLITE_BUSY and time.monotonic() > until:
+            raise sqlite3.OperationalError("database is locked")
+
+    return look
 
 
 # ---- one Optuna study ----------------------------------------------------------------------------------------------
