@@ -47,6 +47,8 @@ def test_draws_and_folds_become_split_knobs() -> None:
         (["--set", "width"], "write it as --set width=0.25"),
         (["--folds", "1"], "--folds must be at least 2"),
         (["--folds", "3", "--draws", "2"], "choose one"),
+        (["--runs", "a?b"], "--runs a?b: a '?' or '%41' in it means another thing in a database's URL"),
+        (["--runs", "a%41"], "choose another"),
     ],
 )
 def test_a_wrong_value_is_refused(argv: list[str], said: str) -> None:

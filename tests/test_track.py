@@ -406,9 +406,7 @@ def test_whatever_else_mlflow_raises_at_first_is_one_line(
     tracker.close()
 
 
-def test_a_run_that_is_gone_does_not_stop_the_others_from_being_marked(
-    tracker: Tracker, folder: Path, said: list[str]
-) -> None:
+def test_a_run_that_is_gone_does_not_stop_the_others_from_being_marked(tracker: Tracker, folder: Path, said: list[str]) -> None:
     """Somebody deleted it in MLflow's pages while it ran."""
     for number in (0, 1):
         tracker.run_started(identity(number), CONFIG, {})
