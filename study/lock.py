@@ -46,6 +46,16 @@ def session_of(folder: Path) -> str:
         return ""
 
 
+def is_lost(folder: Path, session: str) -> bool:
+    """Whether the lock is surely no longer this session's: its file was removed, or holds another's name."""
+    try:
+        return str(json.loads((folder / "lock").read_text(encoding="utf-8"))["session"]) != session
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError, KeyError, TypeError):  # a network file system may not answer for a moment
+        return False
+
+
 def _holder(folder: Path) -> str:
     try:
         holder = json.loads((folder / "lock").read_text(encoding="utf-8"))

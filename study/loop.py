@@ -25,7 +25,7 @@ from sermtl.files import NO_ROOM
 from study.cluster import free_slots, ray, tune
 from study.job import Job, Report
 from study.journal import Journal
-from study.lock import session_of
+from study.lock import is_lost
 from study.patience import AwayError, Patience
 from study.signals import BOTH, end_at_once
 from study.store import backup
@@ -114,7 +114,7 @@ class Loop:
         if time.monotonic() - self.asked < ASK_S:
             return None
         self.asked = time.monotonic()
-        if self.session and session_of(self.folder) != self.session:
+        if self.session and is_lost(self.folder, self.session):
             self.lost = True
             return "its lock was removed, or another driver has taken the study over"
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]

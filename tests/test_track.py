@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 import study.track
 from sermtl.errors import StudyError
@@ -83,6 +84,29 @@ def test_a_run_is_told_whole(tracker: Tracker, folder: Path, said: list[str]) ->
     )
     assert tags["searched"] == "learning_rate"
     assert said == []
+
+
+def test_a_run_takes_a_handful_of_calls_however_many_scores_it_has(
+    tracker: Tracker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP each call takes 20 ms and more: not one for each score of each epoch."""
+    calls: list[str] = []
+    plain = MlflowClient.__getattribute__
+
+    def counted(client: MlflowClient, name: str) -> Any:
+        if not name.startswith("_"):
+            calls.append(name)
+        return plain(client, name)
+
+    tracker.ready()
+    monkeypatch.setattr(MlflowClient, "__getattribute__", counted)
+    record = keep(folder, make_record(identity(), "COMPLETE", 30))
+    tracker.run_ended(record)
+    assert tracker.close() == 0
+    monkeypatch.undo()
+    assert sum(len(row) for row in record.epochs) == 270
+    assert calls.count("log_batch") == 1
+    assert len(calls) <= 12, calls
 
 
 def test_parents_hold_the_runs_of_an_arm(tracker: Tracker, folder: Path) -> None:
@@ -411,8 +435,6 @@ def test_a_run_that_is_gone_does_not_stop_the_others_from_being_marked(tracker: 
     for number in (0, 1):
         tracker.run_started(identity(number), CONFIG, {})
     wait_for(lambda: tracker.run_id(identity(0)) and tracker.run_id(identity(1)))
-    from mlflow import MlflowClient
-
     MlflowClient(default_uri(folder)).delete_run(mlflow_runs(folder)[identity(0).label].info.run_id)
     tracker.epoch(identity(0), rows(1)[0])
     tracker.close()
