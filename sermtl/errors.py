@@ -25,7 +25,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 PLACES = {  # what may be wrong with a place on a disk, which no program can help
-    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
 }
 INTERRUPTED = 130  # exit code of a command stopped by a signal
 LONGEST_LINE = 1_500  # characters of a message; what is cut out of a longer one is its middle

@@ -12,6 +12,7 @@ The same seeds in every arm, never one that a search has used. The confirm runs 
 the test part and when; a search can then no longer be extended under the same name.
 """
 
+import contextlib
 import getpass
 import json
 import socket
@@ -36,6 +37,7 @@ from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
 from study.job import Job
 from study.journal import Journal
+from study.opened import Opened, opened_path, read_opened
 from study.prune import RungPruner
 from study.record import Identity, TrialRecord, read_records
 from study.space import Question, Space
@@ -226,22 +228,23 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
 
 
 def open_test_part(folder: Path, seeds: int, declared: int) -> list[int]:
-    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look."""
-    path = folder / "opened.json"
-    opened = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"looks": [min(seeds, declared)]}
-    looks: list[int] = opened["looks"]
+    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look. Raises StudyError."""
+    opened = read_opened(folder) or Opened(looks=[min(seeds, declared)])
+    looks = opened["looks"]
     if seeds > looks[-1]:
         looks.append(seeds)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     by = f"{getpass.getuser()}@{socket.gethostname()}"
-    write_text(path, json.dumps({"opened": now, "by": by, **opened, "looks": looks}, indent=1) + "\n")
+    write_text(opened_path(folder), json.dumps({"opened": now, "by": by, **opened}, indent=1) + "\n")
     return looks
 
 
 def write_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
     """What each task's score must beat on each split's test part: chance, and a clip's duration alone."""
     path = plan.folder / "baselines.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    rows: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):  # there is none yet, or a damaged one: it is made again
+        rows = dict(json.loads(path.read_text(encoding="utf-8")))
     names = dict.fromkeys(task for question in plan.space.questions for task in (question.main, *question.auxiliary))
     for run in {run.split: run for run in runs}.values():
         if run.split not in rows:

@@ -18,7 +18,7 @@ from sqlalchemy.pool import NullPool
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 
-BUSY_S = 60  # how long a write waits for another reader or writer of a SQLite file
+BUSY_S = 1  # how long SQLite itself waits for another writer, deaf to signals; what lasts longer is study.patience's
 ANSWER_S = 10  # how long a server may take to answer, before it counts as away
 SOCKET = {  # libpq's: a server that vanished without a word is noticed, instead of waited for during hours
     "connect_timeout": ANSWER_S,

@@ -19,7 +19,17 @@ from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms
 from study.database import place, without_password
 from study.feasible import question_split
-from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, header_path, read_header, write_header
+from study.header import (
+    CorpusHeader,
+    QuestionHeader,
+    SplitHeader,
+    StudyHeader,
+    copy_path,
+    header_path,
+    read_header,
+    write_header,
+)
+from study.opened import is_opened
 from study.space import Space
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "scikit-learn", "pyarrow")
@@ -103,7 +113,9 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
     Counts (trials, seeds) may be raised: more trials while the test part is unopened, more seeds at any time (a further
     look). The standing header keeps the declared seeds. Raises StudyError naming what differs.
     """
-    if not header_path(folder).exists():
+    if not header_path(folder).exists() and not copy_path(folder).exists():
+        if any((folder / "records").rglob("*.json")):
+            raise StudyError(f"{folder}: has records but no study.json; restore it, or give the new study another --name")
         write_header(folder, header)
         return header
     standing = read_header(folder)
@@ -114,7 +126,7 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
                 "start the command as it was, or give the new study another --name"
             )
     if header.budget["trials"] > standing.budget["trials"]:
-        if (folder / "opened.json").exists():
+        if is_opened(folder):
             raise StudyError(
                 f"{folder}: its test speakers were opened; a search of {standing.budget['trials']} trials cannot be extended "
                 f"to {header.budget['trials']} after that; start a new study with another --name"
@@ -123,6 +135,8 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
         write_header(folder, standing)
     if standing.storage is None:
         standing = replace(standing, storage=header.storage)
+        write_header(folder, standing)
+    if not copy_path(folder).exists():
         write_header(folder, standing)
     return standing
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
-from study.case import Case, Finding, Stage
+from study.case import Case, Finding, Stage, set_aside
 from study.declare import note_storage
 from study.doctor_files import Checkpoints, Predictions
 from study.doctor_mlflow import Mlflow
 from study.doctor_optuna import Optuna
 from study.doctor_records import Records
-from study.header import read_header
+from study.header import header_path, read_copy, read_header, write_header
 from study.ledger import ledger_path
 from study.lock import lock_study
 from study.mlflow_connection import check_uri, default_uri
@@ -46,10 +46,24 @@ def tracking_uri(folder: Path, given: str | None) -> str:
     here = default_uri(folder)
     if given is not None or not ledger_path(folder).exists():
         return check_uri(given) if given is not None else here
-    store = ledger_path(folder).read_text(encoding="utf-8").partition("\n")[0].rpartition(" experiment ")[0]
+    store = ledger_path(folder).read_text(encoding="utf-8", errors="replace").partition("\n")[0].rpartition(" experiment ")[0]
     if "***" in store:
         raise StudyError(f"{folder}: is tracked at {store}; give the same --tracking-uri")
     return store if "://" in store else here
+
+
+def sound_header(folder: Path, fix: bool) -> list[str]:
+    """Restore a header that is damaged or gone from its copy; what was done. Raises StudyError where that cannot be."""
+    try:
+        read_header(folder)
+    except StudyError:
+        damaged, copy = header_path(folder), read_copy(folder)
+        if not fix or copy is None:
+            raise
+        aside = [f"{damaged.name}: set aside as {set_aside(damaged).name}"] if damaged.exists() else []
+        write_header(folder, copy)
+        return [*aside, f"{damaged.name}: restored from its copy"]
+    return []
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,13 +75,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--storage", help="the study's Optuna database; default: where it was run; with --fix where it moved to")
     args = parser.parse_args(argv)
     folder = find_study(args.name, args.runs)
-    header = read_header(folder)
-    case = Case(folder, header, tracking_uri(folder, args.tracking_uri), args.storage or header.storage or None)
     with lock_study(folder):
+        before = sound_header(folder, args.fix)
+        header = read_header(folder)
+        case = Case(folder, header, tracking_uri(folder, args.tracking_uri), args.storage or header.storage or None)
         left, done = examine(case, args.fix)
         if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):
             note_storage(folder, args.storage)
-    for line in done:
+    for line in (done := before + done):
         print(f"done         {mask_secrets(line)}")
     for finding in left:
         print(f"{finding.where:<12} {mask_secrets(finding.what)}")

@@ -1,6 +1,7 @@
 """The doctor on MLflow: one run per record, whole and ended as the record says; nothing left running."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
@@ -11,7 +12,7 @@ from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_records import restore_records
 from study.mlflow_connection import one_line, sqlite_path, unreachable
-from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, is_parent
+from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, ending_scores, flat_params, is_parent, metric_name
 from study.record import TrialRecord
 from study.track_notes import Note, NoteWriter
 from study.winner_model import register_winner, registered
@@ -35,10 +36,9 @@ class Mlflow:
             raise  # its upgrade is not ours to make
         except StudyError as error:
             return [Finding("mlflow", str(error))]
-        except Exception as error:
-            if not unreachable(error):
-                raise
-            return [Finding("mlflow", f"{mask_secrets(self._case.tracking_uri)} does not answer ({one_line(error)})")]
+        except Exception as error:  # whatever MLflow's client raises when it is away, or its database holds nonsense
+            why = "does not answer" if unreachable(error) else f"cannot be read: {type(error).__name__}"
+            return [Finding("mlflow", f"{mask_secrets(self._case.tracking_uri)} {why} ({one_line(error)})")]
 
     def fix(self) -> list[str]:
         done = self._replace_damaged()
@@ -70,10 +70,16 @@ class Mlflow:
         try:
             with closing(sqlite3.connect(path, timeout=20)) as database:
                 verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-        except sqlite3.OperationalError:
+            store = MlflowRuns(self._case.folder, self._case.header, self._case.tracking_uri, create=False)
+            list(_Examination(self._case, store).troubles())
+        except (sqlite3.OperationalError, OldStoreError):
             return []
-        except sqlite3.DatabaseError as error:
-            verdict = str(error)
+        except StudyError:  # no such study in it, or no MLflow's at all
+            pass
+        except Exception as error:
+            if unreachable(error):
+                return []
+            verdict = one_line(error)
         return [] if verdict == "ok" else [f"{path.name}: set aside as {set_aside(path).name} ({verdict})"]
 
     def _fill_ledger(self, writer: NoteWriter) -> None:
@@ -121,23 +127,24 @@ class _Examination:
         return named[0] if named else max(runs, key=lambda run: (len(run.data.metrics), run.info.end_time or 0))
 
     def _against_record(self, folder: str, record: TrialRecord, run: Any) -> Iterator[Trouble]:
-        tags, scores = run.data.tags, run.data.metrics
-        epochs = self._epochs(run)
-        told = sorted(set(epochs))
-        final = scores.get("final_value")
+        tags, history = run.data.tags, self._history(run)
+        epochs, told = sorted(epoch for epoch, _, _ in history), {epoch for epoch, _, _ in history}
         if len(told) != len(epochs) or not set(told) <= {int(row["epoch"]) for row in record.epochs}:
             yield folder, f"epochs {epochs} in MLflow, {len(record.epochs)} in the record", self._rewriting(folder, run)
-        elif final != record.value and not (final is not None and record.value is not None and math.isclose(final, record.value)):
-            yield folder, f"final value {final} in MLflow, {record.value} in the record", self._rewriting(folder, run)
+        elif (why := _difference(run, record, history)) is not None:
+            yield folder, why, self._rewriting(folder, run)
         elif len(told) < len(record.epochs):
             yield folder, f"{len(told)} of {len(record.epochs)} epochs in MLflow", self._finishing(folder)
         elif run.info.status != STATUS[record.state] or tags.get("state") != record.state:
             what = f"{run.info.status} ({tags.get('state', 'no state')}) in MLflow, {record.state} in the record"
             yield folder, what, self._finishing(folder)
 
-    def _epochs(self, run: Any) -> list[int]:
-        key = next((key for key in PER_EPOCH if key in run.data.metrics), None)
-        return sorted(metric.step for metric in self._store.client.get_metric_history(run.info.run_id, key)) if key else []
+    def _history(self, run: Any) -> list[tuple[int, str, float]]:
+        """What tells which epochs a run has: (epoch, score, its value)."""
+        for key in PER_EPOCH:
+            if key in run.data.metrics:
+                return [(metric.step, key, metric.value) for metric in self._store.client.get_metric_history(run.info.run_id, key)]
+        return []
 
     def _without_record(self) -> Iterator[Trouble]:
         for folder, runs in sorted(self._runs.items()):
@@ -207,3 +214,33 @@ class _Examination:
             return "registered"
 
         return repair
+
+
+def _difference(run: Any, record: TrialRecord, history: list[tuple[int, str, float]]) -> str | None:
+    """Where what a run tells of an epoch, of its end or of its parameters is not what the record tells."""
+    rows = {int(row["epoch"]): row for row in record.epochs}
+    last = record.epochs[-1] if len(history) == len(rows) and rows else {}
+    wanted = {metric_name(key): value for key, value in {**last, **ending_scores(record)[2]}.items() if key != "epoch"}
+    there = run.data.metrics if run.info.status in STATUS.values() else {}
+    for key, value in wanted.items() if there else ():
+        if not _same(there.get(key), value):
+            return f"{key} is {there.get(key)} in MLflow, {value} in the record"
+    if there and "final_value" in there and record.value is None:
+        return f"final_value is {there['final_value']} in MLflow, none in the record"
+    for epoch, key, value in history:
+        if not _same(value, rows[epoch].get(key)):
+            return f"{key} of epoch {epoch} is {value} in MLflow, {rows[epoch].get(key)} in the record"
+    params = {key: str(value) for key, value in flat_params(record.config).items()}
+    for key, text in run.data.params.items():
+        if params.get(key) != text:
+            return f"parameter {key} is {text} in MLflow, {params.get(key)} in the record"
+    return None
+
+
+def _same(there: float | None, here: float | None) -> bool:
+    """MLflow has no infinity: it stores the largest number there is."""
+    if there is None or here is None:
+        return there is here
+    if math.isinf(here):
+        return there == math.copysign(sys.float_info.max, here) or there == here
+    return math.isclose(there, here, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(there) and math.isnan(here))

@@ -1,12 +1,10 @@
 """The doctor on Optuna's database: sound, complete, and every trial's state the one its record tells."""
 
-import json
 import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from optuna import delete_study
@@ -18,8 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sermtl.errors import StudyError
 from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
+from study.doctor_database import damage, every_trial, record_from_trial
 from study.doctor_records import restore_records
-from study.record import Identity, TrialRecord
+from study.opened import is_opened, read_opened
+from study.record import Identity, TrialRecord, write_record
 from study.store import FINISHED, Database, TrialBook, backup_path, database_path, open_storage
 
 
@@ -74,13 +74,11 @@ class Optuna:
         by_study: dict[str, dict[int, TrialRecord]] = {}
         for record in self._case.records().values():
             by_study.setdefault(optuna_study(record.identity), {})[record.identity.number] = record
-        there = {
-            s.study_name: s._study_id for s in storage.get_all_studies() if s.study_name.startswith(f"{self._case.header.name}/")
-        }
+        there = every_trial(storage, f"{self._case.header.name}/")
         found: list[Trouble] = []
         for name in sorted({**by_study, **there}):
-            trials = storage.get_all_trials(there[name], deepcopy=False) if name in there else []
-            found += _compare(name, by_study.get(name, {}), {trial.number: trial for trial in trials})
+            trials = {trial.number: trial for trial in there.get(name, [])}
+            found += _compare(name, by_study.get(name, {}), trials)
         return found
 
     # ---- the file ------------------------------------------------------------------------------------------------
@@ -108,12 +106,27 @@ class Optuna:
         unrecorded = [t for t in troubles if t.kind == "unrecorded"]
         done = [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, [t.folder for t in unrecorded])]
         lost = [t for t in unrecorded if t.folder not in self._case.records()]
-        sealed = not (self._case.folder / "opened.json").exists()
-        kept = {t.folder for t in lost if not sealed and not _confirms(t.study)}  # its search is closed: it cannot run again
+        sealed = not is_opened(self._case.folder)
+        if not sealed:  # a search is closed then: its trials cannot run again
+            done += self._from_optuna(storage, [t for t in lost if not _confirms(t.study)])
+            lost = [t for t in lost if t.folder not in self._case.records()]
+        kept = {t.folder for t in lost if not sealed and not _confirms(t.study)}
         anew = {t.study for t in troubles if t.kind == "wrong"} | {t.study for t in lost if t.folder not in kept}
         done += [self._delete(storage, name) for name in sorted(anew)]
         names = sorted({t.study for t in troubles if t.folder not in kept})
         return done + self._settle(storage, names, kept)
+
+    def _from_optuna(self, storage: Database, lost: list[Trouble]) -> list[str]:
+        """Write the records of search trials as Optuna tells them."""
+        trials = every_trial(storage, f"{self._case.header.name}/")
+        done = []
+        for trouble in lost:
+            trial = next(trial for trial in trials[trouble.study] if _folder(trial, trouble.study) == trouble.folder)
+            record = record_from_trial(self._case, trial)
+            if record is not None:
+                write_record(self._case.folder, record)
+                done.append(f"{trouble.folder}: record restored from Optuna, which keeps few of its epochs")
+        return done
 
     def _settle(self, storage: Database, names: list[str], kept: set[str]) -> list[str]:
         """Tell and refill these studies from the records; one that does not come right is written anew."""
@@ -145,17 +158,6 @@ def _confirms(name: str) -> bool:
     return name.endswith("/confirm") and name.count("/") == 1
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a SQLite file, None when it is sound."""
-    try:
-        with closing(sqlite3.connect(path, timeout=20)) as database:
-            verdict = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
-            database.execute("SELECT COUNT(*) FROM trials")
-    except sqlite3.DatabaseError as error:
-        return str(error)
-    return None if verdict == "ok" else verdict
-
-
 def _compare(name: str, records: dict[int, TrialRecord], trials: dict[int, FrozenTrial]) -> Iterator[Trouble]:
     for number, record in sorted(records.items()):
         trial, folder = trials.get(number), record.identity.folder
@@ -178,18 +180,26 @@ def _compare(name: str, records: dict[int, TrialRecord], trials: dict[int, Froze
 def _difference(trial: FrozenTrial, record: TrialRecord) -> str | None:
     if trial.state != FINISHED[record.state]:
         return f"{trial.state.name} in Optuna, {record.state} in its record"
-    wanted = record.value if record.value is not None else 0.0
-    if trial.state == TrialState.COMPLETE and not math.isclose(trial.value or 0.0, wanted, rel_tol=1e-9, abs_tol=1e-12):
+    value = record.value if record.value is not None else 0.0
+    if trial.state == TrialState.COMPLETE and not math.isclose(trial.value or 0.0, value, rel_tol=1e-9, abs_tol=1e-12):
         return f"value {trial.value} in Optuna, {record.value} in its record"
-    told = trial.user_attrs.get("identity")
-    if told is not None and Identity(**told).folder != record.identity.folder:
-        return f"Optuna's trial {trial.number} is {Identity(**told).folder}"
+    if _folder(trial, "") != record.identity.folder and trial.user_attrs.get("identity") is not None:
+        return f"Optuna's trial {trial.number} is {_folder(trial, 'nobody, its')}"
+    wanted = record.params if record.identity.phase == "search" else record.identity.confirm_params
+    if trial.params != wanted:
+        return f"parameters {trial.params} in Optuna, {wanted} in its record"
+    values = {int(row["epoch"]): row.get("value") for row in record.epochs}
+    for epoch, value in trial.intermediate_values.items():
+        if values.get(epoch) != value:
+            return f"{value} at epoch {epoch} in Optuna, {values.get(epoch)} in its record"
     return None
 
 
 def _folder(trial: FrozenTrial, name: str) -> str:
-    told = trial.user_attrs.get("identity")
-    return Identity(**told).folder if told is not None else f"{name} trial {trial.number}"
+    """`Identity.folder` as the trial's attributes have it."""
+    with suppress(TypeError, ValueError):  # an attribute that was spoilt
+        return Identity(**trial.user_attrs["identity"]).folder if "identity" in trial.user_attrs else f"{name} trial {trial.number}"
+    return f"{name} trial {trial.number}"
 
 
 class _Nobody:
@@ -296,9 +306,8 @@ class _Settling:
 
 def confirm_seeds(case: Case) -> int:
     """Seeds per confirm arm, those of further looks included."""
-    path = case.folder / "opened.json"
-    looks = json.loads(path.read_text(encoding="utf-8"))["looks"] if path.exists() else [case.header.budget["seeds"]]
-    return int(max(looks))
+    opened = read_opened(case.folder)
+    return max(opened["looks"]) if opened else int(case.header.budget["seeds"])
 
 
 def _pause(book: TrialBook) -> None:

@@ -1,7 +1,7 @@
 """The doctor on records: damaged ones are restored from MLflow, which was told the same; half-written files go."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +13,12 @@ from sermtl.files import write_text
 from study.case import Case, Finding, set_aside
 from study.ledger import record_folders
 from study.mlflow_runs import MlflowRuns
+from study.opened import opened_path, read_opened
 from study.record import Identity, TrialRecord, write_record
 
 
 class Records:
-    """Every record can be read and is where its identity says; nothing is half written; `opened.json` is there if it must be."""
+    """Every record can be read and is where its identity says; nothing is half written; the test part's notes can be read."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -25,8 +26,7 @@ class Records:
     def check(self) -> list[Finding]:
         found = [Finding("records", f"{folder}: damaged ({why})") for folder, why in self._damaged().items()]
         found += [Finding("files", f"{path.relative_to(self._case.folder)}: half written") for path in self._half_written()]
-        if self._unsealed():
-            found.append(Finding("files", "opened.json: missing, but confirm runs have seen the test part"))
+        found += [Finding("files", f"{self._name(path)}: {why}") for path, why in self._notes()]
         return found
 
     def fix(self) -> list[str]:
@@ -39,9 +39,12 @@ class Records:
             done.append(f"{folder}: set aside as {set_aside(self._case.record_file(folder)).name}")
         if damaged:
             done += [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, damaged)]
-        if self._unsealed():
-            write_text(self._case.folder / "opened.json", json.dumps(opened_again(self._case), indent=1) + "\n")
-            done.append("opened.json: written from the confirm runs' records")
+        for path, _ in self._notes():
+            if path == opened_path(self._case.folder):
+                write_text(path, json.dumps(opened_again(self._case), indent=1) + "\n")
+                done.append(f"{self._name(path)}: written from the confirm runs' records")
+            else:
+                done.append(f"{self._name(path)}: set aside as {set_aside(path).name}; the study's command makes it again")
         return done
 
     def _damaged(self) -> dict[str, str]:
@@ -50,24 +53,42 @@ class Records:
             try:
                 self._case.read(folder)
             except StudyError as error:
-                damaged[folder] = str(error).partition(": ")[2]
+                damaged[folder] = _reason(error)
         return damaged
 
     def _half_written(self) -> list[Path]:
-        return sorted(self._case.folder.rglob(".*.part"))
+        return sorted(self._case.folder.rglob(".*.part*"))
 
-    def _unsealed(self) -> bool:
-        confirmed = any(record.identity.phase == "confirm" for record in self._case.records().values())
-        return confirmed and not (self._case.folder / "opened.json").exists()
+    def _notes(self) -> Iterator[tuple[Path, str]]:
+        """`opened.json` and `baselines.json`, where they are damaged or missing, and why they cannot be used."""
+        try:
+            read_opened(self._case.folder)
+        except StudyError as error:
+            yield opened_path(self._case.folder), _reason(error)
+        baselines = self._case.folder / "baselines.json"
+        try:
+            if baselines.exists():
+                dict(json.loads(baselines.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            yield baselines, f"damaged ({error})"
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._case.folder))
+
+
+def _reason(error: StudyError) -> str:
+    """An error's middle: neither the path before nor the remedy after it."""
+    return str(error).partition(": ")[2].partition(";")[0]
 
 
 def opened_again(case: Case) -> dict[str, Any]:
     """`opened.json` as the confirm runs' records tell it: when, by whom, and the seeds per arm after each look."""
     confirmed = [record for record in case.records().values() if record.identity.phase == "confirm"]
     looks = [int(case.header.budget["seeds"])]
-    for look in range(2, max(record.look for record in confirmed) + 1):
+    for look in range(2, max((record.look for record in confirmed), default=1) + 1):
         looks.append(len({record.identity.seed for record in confirmed if record.look <= look}))
-    return {"opened": min(record.started for record in confirmed), "by": "study.doctor, from the records", "looks": looks}
+    opened = min((record.started for record in confirmed), default=datetime.now(UTC).isoformat(timespec="seconds"))
+    return {"opened": opened, "by": "study.doctor, from the records", "looks": looks}
 
 
 def restore_records(case: Case, folders: Iterable[str]) -> list[str]:

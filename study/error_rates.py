@@ -96,9 +96,7 @@ def _rates(cell: Cell) -> str:
 
 
 def _cautious(cell: Cell) -> str:
-    return (
-        f"At this size intervals are wider than they need be ({100 * cell.coverage:.0f} % cover the truth): a small effect may be missed."
-    )
+    return f"At this size intervals are wider than they need be ({100 * cell.coverage:.0f} % cover the truth): a small effect may be missed."
 
 
 def _uncovered(cell: Cell) -> str:

@@ -17,11 +17,13 @@ from study.cluster import Resources, connect, scratch, tune
 from study.job import Job, Workplace
 from study.journal import Journal, Tracker, View
 from study.lock import session_of
-from study.loop import MAX_DEATHS, Interrupted, Leave, Loop, keep_signals
+from study.loop import MAX_DEATHS, Interrupted, Leave, Loop
+from study.opened import is_opened
 from study.prune import ReportScheduler
 from study.record import read_records
 from study.search import ArmSearch, Source, least_far_along
 from study.shared_store import code_digest
+from study.signals import keep_signals
 from study.slots import SlotQueue
 from study.space import Space
 from study.store import Database, open_storage
@@ -114,7 +116,7 @@ def run_searches(plan: Plan) -> Outcome:
                 source.settle(records)
                 sources.append(source)
     left = sum(source.total - source.begun for source in sources)
-    if left and (plan.folder / "opened.json").exists():
+    if left and is_opened(plan.folder):
         raise StudyError(
             f"{plan.folder}: its test speakers were opened, so its searches cannot be extended by {left} trial(s); "
             "use another --name"
@@ -127,7 +129,7 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
     left = sum(source.total - source.begun for source in sources)
     if left == 0:
         return Outcome(True)
-    loop = Loop(plan.folder, plan.max_device_hours, journal)
+    loop = Loop(plan.folder, plan.max_device_hours, journal, plan.place.session, storage.patiently)
 
     def hand_out() -> Job | None:
         if loop.again:

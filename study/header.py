@@ -95,19 +95,41 @@ def header_path(study_folder: Path) -> Path:
     return study_folder / "study.json"
 
 
+def copy_path(study_folder: Path) -> Path:
+    """A second copy: nothing else could tell what was fixed before the first trial."""
+    return study_folder / "study.copy.json"
+
+
 def write_header(study_folder: Path, header: StudyHeader) -> None:
-    write_text(header_path(study_folder), json.dumps(asdict(header), indent=1) + "\n")
+    for path in (header_path(study_folder), copy_path(study_folder)):
+        write_text(path, json.dumps(asdict(header), indent=1) + "\n")
+
+
+def read_copy(study_folder: Path) -> StudyHeader | None:
+    """The header's copy, None where it is damaged or gone too."""
+    try:
+        return _read(copy_path(study_folder))
+    except (OSError, ValueError):
+        return None
+
+
+def _read(path: Path) -> StudyHeader:
+    """Raises OSError, ValueError."""
+    header = _HEADER.validate_json(existing_file(path).read_bytes())
+    _BUDGET.validate_python(header.budget)
+    return header
 
 
 def read_header(study_folder: Path) -> StudyHeader:
     """Read a study's header. Raises StudyError when the folder is not a study's."""
     path = header_path(study_folder)
+    restore = f"`python -m study.doctor {study_folder} --fix` restores it from its copy"
     try:
-        header = _HEADER.validate_json(existing_file(path).read_bytes())
-        _BUDGET.validate_python(header.budget)
-        return header
+        return _read(path)
     except FileNotFoundError:
+        if copy_path(study_folder).exists():
+            raise StudyError(f"{path}: missing; {restore}") from None
         raise StudyError(f"{study_folder}: not a study (no study.json); `python -m study.status` lists the studies") from None
     except (OSError, ValueError) as error:
         what = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise StudyError(f"{path}: not a study's header ({what}); restore it, or start again with another --name") from None
+        raise StudyError(f"{path}: not a study's header ({what}); {restore}, or start again with another --name") from None

@@ -19,7 +19,7 @@ class Ledger:
         """`store` names the MLflow store and experiment: another one's ledger is forgotten, and so is an emptied one's."""
         self.path = ledger_path(study_folder)
         self.runs: dict[str, str] = {}
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []
+        lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
         if empty or not lines or lines[0] != store:
             self.path.write_text(f"{store}\n", encoding="utf-8")
             return

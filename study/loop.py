@@ -6,7 +6,6 @@ by half-informed clean-up code of Ray's.
 
 import contextlib
 import functools
-import os
 import signal
 import sqlite3
 import sys
@@ -26,6 +25,9 @@ from sermtl.files import NO_ROOM
 from study.cluster import free_slots, ray, tune
 from study.job import Job, Report
 from study.journal import Journal
+from study.lock import is_lost
+from study.patience import AwayError, Patience
+from study.signals import BOTH, end_at_once
 from study.store import backup
 
 Trial = tune.experiment.Trial
@@ -47,11 +49,17 @@ class Leave(BaseException):
 
 @dataclass
 class Loop:
-    """What happens around Ray's event loop: signals, faults, the budget of device hours, backups."""
+    """What happens around Ray's event loop: signals, faults, the budget of device hours, backups.
+
+    session   this driver's holding of the study (study.lock); '' where it is not locked
+    patience  how long a database that is away is waited for; not at all once the study is to stop
+    """
 
     folder: Path
     max_device_hours: float | None
     journal: Journal
+    session: str = ""
+    patience: Patience | None = None
     fault: BaseException | None = None
     over_budget: bool = False
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -59,7 +67,9 @@ class Loop:
     deaths: Counter[str] = field(default_factory=Counter)  # of workers, by the label of the trial they were given
     again: list[Job] = field(default_factory=list)  # what is to be handed out again
     saved: float = field(default_factory=time.monotonic)
-    asked: float = field(default_factory=time.monotonic)  # whether any node is alive
+    reached: dict[str, int] = field(default_factory=dict)  # saved epochs at a trial's last death
+    asked: float = field(default_factory=time.monotonic)  # whether any node is alive, and the study still ours
+    lost: bool = False  # another driver has the study
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function; an exception in it leaves Ray's loop and is raised by `execute`."""
@@ -90,8 +100,7 @@ class Loop:
             self.fault = Interrupted(f"stopped; the same command continues {self.folder}")
         elif why := self.journal.most_fail():
             self.fault = StudyError(f"{self.folder}: {why}; correct that, and the same command continues the study")
-        elif self._nobody_left():
-            why = "no node of Ray is alive: its process died, or the machine was too busy to answer it"
+        elif why := self._forsaken():
             self.fault = StudyError(f"{self.folder}: {why}; the same command continues the study")
         self.trials = trials
         if self.fault is not None:
@@ -100,21 +109,32 @@ class Loop:
             backup(self.folder)
             self.saved = time.monotonic()
 
-    def _nobody_left(self) -> bool:
-        """Whether Ray has lost every node: nothing would ever run again, and Ray would wait for ever."""
+    def _forsaken(self) -> str | None:
+        """Why nothing more would come of this driver, or None."""
         if time.monotonic() - self.asked < ASK_S:
-            return False
+            return None
         self.asked = time.monotonic()
+        if self.session and is_lost(self.folder, self.session):
+            self.lost = True
+            return "its lock was removed, or another driver has taken the study over"
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-        return not any(node["Alive"] for node in nodes)
+        if not any(node["Alive"] for node in nodes):  # nothing would ever run again, and Ray would wait for ever
+            return "no node of Ray is alive: its process died, or the machine was too busy to answer it"
+        return None
 
     def died(self, trial: Trial) -> None:
-        """Ray gives a trial up: because its worker died too often, or once, but before the trial ran."""
+        """Ray gives a trial up: because its worker died too often, or once, but before the trial ran.
+
+        Deaths between which the trial got further are not counted: on nodes that come and go a long trial has many.
+        """
         label = trial.config["label"]
         live = self.journal.live.get(label)
         if live is None:
             return
-        self.deaths[label] += max(1, trial.run_metadata.num_failures)
+        if live.saved > self.reached.get(label, 0):
+            self.deaths[label], self.reached[label] = 0, live.saved
+        else:
+            self.deaths[label] += max(1, trial.run_metadata.num_failures)
         if self.deaths[label] <= MAX_DEATHS:
             self.again.append(live.job)
             return
@@ -137,6 +157,8 @@ class Loop:
 
     def settle(self) -> None:
         """Leave the stores as the next start wants them: running trials wait, the database is copied."""
+        if self.lost:
+            return
         try:
             self.journal.pause()
             backup(self.folder)
@@ -144,6 +166,8 @@ class Loop:
             self.fault = self.fault or error
 
     def raise_fault(self) -> None:
+        if isinstance(self.fault, AwayError) and self.stopping.is_set():
+            raise Interrupted(f"stopped; the same command continues {self.folder}") from self.fault
         if isinstance(self.fault, WRITING):
             raise StudyError(cannot_write(self.folder, self.fault)) from self.fault
         if self.fault is not None:
@@ -160,52 +184,16 @@ class Loop:
             if self.stopping.is_set():
                 end_at_once(number, frame)
             self.stopping.set()
+            if self.patience is not None:
+                self.patience.end()
             print("stopping; once more ends at once", file=sys.stderr, flush=True)
 
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, handle) for number in BOTH}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, end_at_once if self.stopping.is_set() else handler)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM interrupts as SIGINT does, wherever it falls; the second signal ends the process at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, end_at_once)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def keep_signals() -> Iterator[None]:
-    """Keep the handlers: `ray.init` takes SIGTERM for itself, as an exit without a word, in Python and below it."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except SystemExit as stopped:  # Ray's answer to SIGTERM while it starts
-        raise KeyboardInterrupt from stopped
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-
-def end_at_once(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ def prepare(uri: str) -> None:
                 connection.execute("PRAGMA journal_mode=WAL")
         if uri.partition("://")[0].partition("+")[0] in DATABASES:
             check_mlflow(uri)
-    except (sqlite3.DatabaseError, SQLAlchemyError) as error:
+    except (sqlite3.DatabaseError, SQLAlchemyError, UnicodeError) as error:
         cause = getattr(error, "orig", error)
         if isinstance(cause, sqlite3.OperationalError):
             raise cause from None  # locked, or the disk is full: worth another attempt

@@ -19,7 +19,7 @@ from study.record import Identity, TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
 INTERRUPTED = "SCHEDULED"  # MLflow's word for a run that waits to be (re)started
-PER_EPOCH = ("learning_rate", "value", "loss_total")  # any of these tells which epochs a run already has
+PER_EPOCH = ("value", "learning_rate", "loss_total")  # the first that a run has tells which epochs it has
 ONCE = ("seconds_train",)  # no two trainings of an epoch have the same
 BATCH = 800  # metrics a call; MLflow takes 1,000 metrics, params and tags together
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -103,6 +104,8 @@ def read_options(argv: list[str] | None = None) -> Options:
             raise StudyError(f"--{name.replace('_', '-')} must be 0 or more, but got {value}")
     if args.tracking_uri is not None:
         check_uri(args.tracking_uri)
+    if re.search("[?]|%[0-9A-Fa-f]{2}", str(args.runs.absolute())):
+        raise StudyError(f"--runs {args.runs}: a '?' or '%41' in it means another thing in a database's URL; choose another")
     return Options(
         space=args.space,
         size=args.size or ("small" if args.corpus is None else "full"),

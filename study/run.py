@@ -4,6 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+from study.signals import INTERRUPTED, STOPPED, interruptible, stop_in_one_line
+
+if __name__ == "__main__":  # what is imported next takes seconds
+    stop_in_one_line()
+
 from study.cluster import Resources  # isort: skip  # sets Ray's environment before Ray is imported
 
 from rich.console import Console
@@ -23,7 +28,7 @@ from study.feasible import feasible
 from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
-from study.loop import clear_lines, interruptible
+from study.loop import clear_lines
 from study.options import Options, read_options
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
@@ -45,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         with interruptible():
             return command(options)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        print(str(stopped) or "stopped; the same command continues the study", file=sys.stderr)
+        print(str(stopped) or STOPPED, file=sys.stderr)
         return INTERRUPTED
 
 

@@ -17,8 +17,9 @@ from rich.text import Text
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.forecast import in_words, left_by_records_s, read_forecast
-from study.header import StudyHeader, header_path, read_header
+from study.header import StudyHeader, copy_path, header_path, read_header
 from study.ledger import record_folders
+from study.opened import is_opened, read_opened
 from study.progress import Progress
 from study.record import TrialRecord, read_records
 from study.underway import outdated, running_trials
@@ -48,7 +49,7 @@ class Standing:
 def find_study(name: str, runs: Path) -> Path:
     """The folder of a study given by name or by path. Raises StudyError listing what there is."""
     for folder in (runs / name, Path(name)):
-        if header_path(folder).is_file():
+        if header_path(folder).is_file() or copy_path(folder).is_file():
             return folder
     known = ", ".join(folder.name for folder in studies(runs)) or "none"
     raise StudyError(f"{name!r} is neither a study below {runs} nor a study's folder; studies there: {known}")
@@ -71,9 +72,10 @@ def read_standing(folder: Path) -> Standing:
 def _seeds(folder: Path, header: StudyHeader) -> int:
     """Confirm seeds asked for: the declared ones, or those of the last further look."""
     try:
-        return int(max(json.loads((folder / "opened.json").read_text(encoding="utf-8"))["looks"]))
-    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
-        return int(header.budget["seeds"])
+        opened = read_opened(folder)
+    except StudyError:
+        opened = None
+    return max(opened["looks"]) if opened else int(header.budget["seeds"])
 
 
 def wanted_runs(header: StudyHeader, seeds: int) -> dict[str, dict[str, int]]:
@@ -154,7 +156,7 @@ def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple
     yield from _time_left(folder, records)
     yield (
         "test part",
-        "opened; the search is closed" if (folder / "opened.json").exists() else "sealed until the winners are confirmed",
+        "opened; the search is closed" if is_opened(folder) else "sealed until the winners are confirmed",
     )
     yield "report", str(report_path(folder)) if report_path(folder).exists() else "not written yet"
     if not standing.holder:

@@ -6,6 +6,8 @@ and the pruner never wait for SQL. That is sound because the lock (study.lock) a
 """
 
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +39,9 @@ from study.header import header_path, read_header
 from study.patience import PATIENCE_S, AwayError, Patience
 from study.rows import finish_trial, insert_trial, insert_values
 
+COPY_S = 5.0  # how long a copy waits for another process that holds the database
 OWNER = "begun"  # an Optuna study's attribute: when the study it belongs to was begun
+SPOILT = (ValueError, LookupError, TypeError, AttributeError, AssertionError)  # what reading a damaged database raises
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
 
@@ -64,6 +68,20 @@ class Database(RDBStorage):
         arguments = {"connect_args": connect_arguments(url)} | ({} if is_file(url) else {"pool_pre_ping": True})
         super().__init__(url, engine_kwargs=arguments)
 
+    def read_trials(self, study_id: int, name: str) -> list[FrozenTrial]:
+        """An Optuna study's trials by number. Raises StudyError where one cannot be read or is missing."""
+        try:
+            trials = sorted(self.get_all_trials(study_id), key=lambda trial: trial.number)
+        except SPOILT as error:
+            raise self._damaged(f"a trial of {name} cannot be read ({type(error).__name__}: {first_line(error)})") from None
+        for number, trial in enumerate(trials):
+            if trial.number != number:
+                raise self._damaged(f"trial {number} of {name} is missing")
+        return trials
+
+    def _damaged(self, what: str) -> StudyError:
+        return StudyError(f"Optuna's database is damaged: {what}; `python -m study.doctor NAME --fix` repairs it")
+
 
 def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Database:
     """The study's Optuna database: SQLite beside the records, or the database server at `url`.
@@ -78,12 +96,13 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     patiently = Patience(where, PATIENCE_S if wait else 0.0)
     try:
         if url is None:
-            _prepare_sqlite(path)
+            patiently(lambda: _prepare_sqlite(path))
         patiently(lambda: check_optuna(where))  # before Optuna adds its newer tables to an older database
         storage = patiently(lambda: Database(where, owner, PATIENCE_S))
     except AwayError as error:
-        raise StudyError(f"{error}; start the server, or give the --storage of one that runs") from None
-    except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        remedy = "end the process that holds it" if is_file(where) else "start the server, or give the --storage of one that runs"
+        raise StudyError(f"{error}; {remedy}") from None
+    except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError, UnicodeError) as error:
         if is_file(where):
             repair = f"`python -m study.doctor {folder} --fix` repairs it"
             raise StudyError(f"{mask_secrets(url or str(path))}: {first_line(error)}; {repair}") from None
@@ -124,7 +143,11 @@ def _prepare_sqlite(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        _check_pages(connection)
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
 
@@ -136,7 +159,7 @@ def _relax(connection: sqlite3.Connection, record: object) -> None:
 
 
 def backup(folder: Path) -> None:
-    """Copy the SQLite database, consistent while it is written, to `optuna.backup.db`: whole or not at all."""
+    """Copy the SQLite database, consistent while it is written, to `optuna.backup.db`: whole and sound, or not at all."""
     if not database_path(folder).exists():
         return
     with (
@@ -144,7 +167,19 @@ def backup(folder: Path) -> None:
         closing(sqlite3.connect(database_path(folder), timeout=BUSY_S)) as source,
         closing(sqlite3.connect(temporary)) as target,
     ):
-        source.backup(target)
+        source.backup(target, progress=_not_for_ever())
+        _check_pages(target)  # of a database that was damaged meanwhile the older copy is worth more
+
+
+def _not_for_ever() -> Callable[[int, int, int], None]:
+    """SQLite would try for ever to copy a database that another process holds."""
+    until = time.monotonic() + COPY_S
+
+    def look(status: int, remaining: int, total: int) -> None:
+        if status == sqlite3.SQLITE_BUSY and time.monotonic() > until:
+            raise sqlite3.OperationalError("database is locked")
+
+    return look
 
 
 # ---- one Optuna study ----------------------------------------------------------------------------------------------
@@ -164,7 +199,7 @@ class TrialBook:
         self.study = optuna.create_study(storage=self._memory, direction="maximize")
         self._ids: list[int] = []
         self._unwritten: dict[int, dict[int, float]] = {}  # reported, by trial number
-        for trial in sorted(self._patiently(lambda: storage.get_all_trials(self._study_id)), key=lambda t: t.number):
+        for trial in self._patiently(lambda: storage.read_trials(self._study_id, name)):
             self._ids.append(trial._trial_id)
             if trial.state == TrialState.WAITING:
                 trial.state = TrialState.RUNNING

@@ -160,7 +160,9 @@ class Tracker:
                 return
             except Exception as error:  # whatever MLflow's client, its database or the network raises: the study goes on
                 if not unreachable(error):
-                    raise
+                    why = f"MLflow cannot use it ({type(error).__name__}: {one_line(error)})"
+                    self._refuse_all(StudyError(f"{mask_secrets(self.uri)}: {why}; `python -m study.doctor NAME --fix` repairs it"))
+                    return
                 self._wait_for_server(error, wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
@@ -224,7 +226,12 @@ class Tracker:
     def _interrupt_all(self, writer: NoteWriter) -> None:
         """Nothing stays RUNNING in MLflow once the driver is gone."""
         for note in self._live.values():
-            writer.interrupt(note)
+            try:
+                writer.interrupt(note)
+            except Exception as error:
+                if unreachable(error):
+                    raise
+                self._say(f"MLflow refuses {note.folder} ({one_line(error)}); the same command tells it again")
         writer.store.end_leftovers()
 
     # ---- trouble -------------------------------------------------------------------------------------------------

@@ -53,6 +53,16 @@ class NoteWriter:
         self.store = MlflowRuns(study_folder, header, uri)
         name = f"{store_name(study_folder, uri)} experiment {self.store.experiment}"
         self.ledger = Ledger(study_folder, name, empty=self.store.fresh or anew)
+        if self._older():
+            self.ledger = Ledger(study_folder, name, empty=True)
+
+    def _older(self) -> bool:
+        """Whether the store is an older copy of itself: it lacks the last run that it once held, or has such a run still open."""
+        told = {f"{self.store.header.name}/{folder}": run_id for folder, run_id in self.ledger.runs.items()}
+        if not told:
+            return False
+        label, run_id = next(reversed(told.items()))
+        return self.store.holding(run_id, label) is None or not told.keys().isdisjoint(self.store.open)
 
     def missing(self) -> list[Note]:
         """Notes for the records that MLflow does not hold yet."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.__main__ import main
+from tests.chaos.campaign import Tally
+from tests.chaos.page import USUAL, keep
 from tests.chaos.windows import DRIVER, WORKER
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +52,19 @@ print("after", flush=True)
         states[done.returncode, path.read_text() if path.exists() else ""] += 1
     assert states[-signal.SIGKILL, ""] >= 1
     assert states[0, "whole"] == 1
+
+
+def test_a_page_tells_every_campaign_once(tmp_path: Path) -> None:
+    tally = Tally(Counter({"kill": 2, "in tell": 1}), 4, 1, {"nothing runs": (9, ["trial 3: RUNNING"])})
+    keep(tmp_path, "--kills 3 --seed 1", tally)
+    keep(tmp_path, "--kills 3 --seed 1", tally)
+    page = keep(tmp_path, "--kills 3 --seed 2", tally).read_text()
+    assert "# Killed 6 times" in page
+    assert page.count("`--kills 3 --seed 1`") == 2  # its row, and its broken promise
+    assert "| nothing runs | 18 | 2 |" in page
+    for _, test in USUAL:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / "tests" / file).read_text(), test
 
 
 @pytest.mark.slow

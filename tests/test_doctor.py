@@ -12,6 +12,8 @@ import pytest
 
 from sermtl.errors import StudyError, run_command
 from study.case import Case
+from study.confirm import open_test_part
+from study.declare import settle
 from study.doctor import examine, main, tracking_uri
 from study.header import QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
 from study.lock import lock_study
@@ -257,6 +259,28 @@ def test_a_result_that_was_changed_is_told_again(folder: Path) -> None:
     assert any("written anew" in line for line in repaired(folder))
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        ("UPDATE trials SET state = 'COMPLEUE' WHERE trial_id = 1",),
+        ("UPDATE trial_user_attributes SET value_json = 'Z\"oops' WHERE key = 'identity'",),
+        (
+            "UPDATE trial_user_attributes SET value_json = '{\"arm\": 1}' WHERE key = 'identity' AND trial_id = 2",
+            "UPDATE trial_params SET param_value = param_value * 2 WHERE trial_id = 1",
+            "UPDATE trial_intermediate_values SET intermediate_value = 0.5 WHERE trial_id = 3",
+            "DELETE FROM trials WHERE trial_id = 5",
+        ),
+    ],
+)
+def test_whatever_was_changed_in_optunas_database_is_put_right(folder: Path, spoil: tuple[str, ...]) -> None:
+    """The file is sound SQLite; what it holds is not what Optuna wrote."""
+    backup_path(folder).unlink()
+    execute(database_path(folder), *spoil)
+    assert len(found(folder)) >= len(spoil)
+    repaired(folder)
+    assert states(folder) == ["COMPLETE", "PRUNED", "COMPLETE"]
+
+
 def test_another_versions_database_is_not_touched(folder: Path) -> None:
     execute(database_path(folder), "UPDATE alembic_version SET version_num = 'v2.6.0.a'")
     before = database_path(folder).read_bytes()
@@ -302,12 +326,32 @@ def test_runs_that_differ_from_their_record_are_put_right(folder: Path) -> None:
         "mlflow emotion.control/search-0/00000: epochs [1, 2, 2, 3] in MLflow, 3 in the record",
         f"mlflow {MTL0}: RUNNING (COMPLETE) in MLflow, COMPLETE in the record",
         f"mlflow {MTL1}: 0 of 1 epochs in MLflow",
-        f"mlflow {MTL0[:-1]}2: final value 0.9 in MLflow, 0.43 in the record",
+        f"mlflow {MTL0[:-1]}2: final_value is 0.9 in MLflow, 0.43 in the record",
     ]
     repaired(folder)
     runs = mlflow_runs(folder)
     assert runs[f"demo/{MTL0}"].info.run_id == ids[f"demo/{MTL0}"]
     assert [epoch for epoch, _ in history(folder, runs["demo/emotion.control/search-0/00000"])] == [1, 2, 3]
+
+
+def test_every_score_and_parameter_in_mlflow_is_the_records(folder: Path) -> None:
+    ids = {label: run.info.run_id for label, run in mlflow_runs(folder).items()}
+    execute(
+        folder / "mlflow.db",
+        f"UPDATE metrics SET value = 0.9 WHERE key = 'value' AND step = 2 AND run_uuid = '{ids[f'demo/{MTL0}']}'",
+        f"UPDATE params SET value = '9' WHERE key = 'learning_rate' AND run_uuid = '{ids[f'demo/{MTL1}']}'",
+    )
+    first, second = found(folder)
+    assert first.startswith(f"mlflow {MTL0}: value of epoch 2 is 0.9 in MLflow, 0.")
+    assert second.startswith(f"mlflow {MTL1}: parameter learning_rate is 9 in MLflow, 0.01")
+    repaired(folder)
+
+
+def test_an_mlflow_that_cannot_be_read_is_set_aside_and_rebuilt(folder: Path) -> None:
+    execute(folder / "mlflow.db", "UPDATE metrics SET value = 'text', step = 'more' WHERE key = 'value'")
+    assert len(found(folder)) >= 1
+    repaired(folder)
+    assert len(mlflow_runs(folder)) == 20
 
 
 def test_duplicates_are_deleted(folder: Path) -> None:
@@ -365,10 +409,16 @@ def lose_everywhere(folder: Path) -> None:
     (folder / "mlflow.db").unlink()
 
 
-def test_a_record_lost_everywhere_is_not_run_again_once_the_test_part_is_open(folder: Path) -> None:
+def test_a_record_lost_everywhere_comes_back_from_optuna_once_the_test_part_is_open(folder: Path) -> None:
+    """Its search is closed: it could not run again, and the study would stand still for ever."""
+    before = read_record(folder / "records" / f"{MTL0}.json")
     lose_everywhere(folder)
-    left, _ = examine(case_of(folder), fix=True)
-    assert [finding.what for finding in left] == [f"{MTL0}: COMPLETE in Optuna, but it has no record"]
+    assert f"{MTL0}: record restored from Optuna, which keeps few of its epochs" in repaired(folder)
+    after = read_record(folder / "records" / f"{MTL0}.json")
+    for part in ("identity", "state", "value", "params", "config", "device_s", "reason", "exempt"):
+        assert getattr(after, part) == getattr(before, part)
+    assert after.epochs[-1] == before.epochs[-1]
+    assert after.note is not None
 
 
 def test_a_record_lost_everywhere_runs_again_while_the_test_part_is_sealed(folder: Path) -> None:
@@ -418,6 +468,30 @@ def test_opened_is_written_again(folder: Path) -> None:
 
 
 # ---- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_header_is_restored_from_its_copy(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = read_header(folder)
+    (folder / "study.json").write_text("{")
+    assert run_command(lambda: main([str(folder)])) == 2
+    assert "--fix` restores it from its copy" in capsys.readouterr().err
+    assert main([str(folder), "--fix"]) == 0
+    assert read_header(folder) == header
+    (folder / "study.json").unlink()
+    assert main([str(folder), "--fix"]) == 0
+    assert read_header(folder) == header
+    (folder / "study.json").unlink()
+    (folder / "study.copy.json").unlink()
+    with pytest.raises(StudyError, match=r"has records but no study.json; restore it"):
+        settle(folder, header)
+
+
+@pytest.mark.parametrize("name", ["opened.json", "baselines.json"])
+def test_damaged_notes_of_the_test_part_are_written_again(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b'{"looks": [')
+    assert found(folder)[0].startswith(f"files {name}: ")
+    repaired(folder)
+    assert open_test_part(folder, 2, 2) == [2]
 
 
 def test_the_command_tells_by_its_exit_code(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,15 @@
 """Rungs: who goes on, who is stopped, who is never stopped."""
 
+from pathlib import Path
+
 import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from study.prune import RungPruner, is_exempt
+from study.store import TrialBook, open_storage
+from tests.test_store import drawn
 
 
 def study_at_rung(values: list[float], rung: int = 3) -> optuna.Study:
@@ -44,6 +48,23 @@ def test_a_trial_is_compared_with_its_own_schedule_alone() -> None:
         study.ask(schedules).report(value, 3)
     pruner = RungPruner((3,), 0.5)
     assert [pruner.prune(study, trial) for trial in study.trials] == [True, False, False, True]
+
+
+def test_a_new_driver_knows_the_rungs_of_the_one_before(tmp_path: Path) -> None:
+    """They are in Optuna's database, and nowhere else: no trial starts over at an empty rung."""
+    storage = open_storage(tmp_path)
+    book = TrialBook(storage, "s/a")
+    for value in (0.5, 0.7, 0.6):
+        book.report(drawn(book), 3, value)
+        book.flush(len(book) - 1)
+    drawn(book)
+    storage.engine.dispose()
+    again = open_storage(tmp_path)
+    book = TrialBook(again, "s/a")
+    book.report(3, 3, 0.55)
+    verdict = RungPruner((3, 6), 0.5).verdict(book.study, book.trials[3])
+    assert verdict == "0.55 at epoch 3 is not among the best 2 of the 4 trials that came so far"
+    again.engine.dispose()
 
 
 def test_between_rungs_nobody_is_stopped() -> None:

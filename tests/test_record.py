@@ -94,12 +94,23 @@ with whole_file(Path({str(tmp_path)!r}) / "a" / "record.json") as temporary:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["kept.part.json"]
 
 
-def test_a_users_mistake_is_one_line_and_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_users_mistake_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def mistake() -> int:
         raise UserError("wrong:\n  the value")
 
+    def a_file_in_the_way() -> None:
+        (tmp_path / "study").touch()
+        (tmp_path / "study").mkdir(exist_ok=True)
+
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
     assert run_command(mistake) == 2
     assert capsys.readouterr().err == "error: wrong: the value\n"
+    assert run_command(a_file_in_the_way) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'study'}: File exists; give another path, or make room\n"
+    assert run_command(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted\n"
     assert run_command(lambda: None) == 0
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)

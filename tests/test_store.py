@@ -1,8 +1,10 @@
 """Optuna's database through a trial book: what is read, what is written, what is refused."""
 
+import errno
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -100,6 +102,50 @@ def test_a_database_server_that_is_away_is_one_clear_line_without_its_password(t
     with pytest.raises(StudyError) as raised:
         open_storage(tmp_path, f"sqlite:////{tmp_path}/no/such/folder/x.db")
     assert "unable to open database file" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        ("UPDATE trials SET state = 'ABC' WHERE number = 1", "a trial of s/a cannot be read"),
+        ("DELETE FROM trials WHERE number = 1", "trial 1 of s/a is missing"),
+    ],
+)
+def test_a_database_that_holds_nonsense_is_one_clear_line(tmp_path: Path, spoil: str, what: str) -> None:
+    storage = open_storage(tmp_path)
+    book = TrialBook(storage, "s/a")
+    for _ in range(3):
+        drawn(book)
+    storage.engine.dispose()
+    with closing(sqlite3.connect(database_path(tmp_path))) as database, database:
+        database.execute(spoil)
+    storage = open_storage(tmp_path)
+    with pytest.raises(StudyError, match=rf"{what}.*; `python -m study.doctor NAME --fix` repairs it"):
+        TrialBook(storage, "s/a")
+    storage.engine.dispose()
+
+
+def test_a_damaged_database_does_not_take_the_place_of_its_backup(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    TrialBook(storage, "s/a")
+    storage.engine.dispose()
+    backup(tmp_path)
+    good = backup_path(tmp_path).read_bytes()
+    with open(database_path(tmp_path), "r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\x01" * 4096)
+    with pytest.raises(sqlite3.DatabaseError):
+        backup(tmp_path)
+    assert backup_path(tmp_path).read_bytes() == good
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("study.lock.fcntl.flock", none)
+    with pytest.raises(StudyError, match="its file system has no locks"), lock_study(tmp_path):
+        pass
 
 
 def test_one_driver_holds_a_study(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
 import study.track
 from sermtl.errors import StudyError
@@ -83,6 +84,29 @@ def test_a_run_is_told_whole(tracker: Tracker, folder: Path, said: list[str]) ->
     )
     assert tags["searched"] == "learning_rate"
     assert said == []
+
+
+def test_a_run_takes_a_handful_of_calls_however_many_scores_it_has(
+    tracker: Tracker, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP each call takes 20 ms and more: not one for each score of each epoch."""
+    calls: list[str] = []
+    plain = MlflowClient.__getattribute__
+
+    def counted(client: MlflowClient, name: str) -> Any:
+        if not name.startswith("_"):
+            calls.append(name)
+        return plain(client, name)
+
+    tracker.ready()
+    monkeypatch.setattr(MlflowClient, "__getattribute__", counted)
+    record = keep(folder, make_record(identity(), "COMPLETE", 30))
+    tracker.run_ended(record)
+    assert tracker.close() == 0
+    monkeypatch.undo()
+    assert sum(len(row) for row in record.epochs) == 270
+    assert calls.count("log_batch") == 1
+    assert len(calls) <= 12, calls
 
 
 def test_parents_hold_the_runs_of_an_arm(tracker: Tracker, folder: Path) -> None:
@@ -244,6 +268,22 @@ def test_records_that_mlflow_misses_are_written_at_start(folder: Path, header: S
     assert [epoch for epoch, _ in history(folder, runs[identity().label])] == [1, 2, 3]
 
 
+def test_an_older_copy_of_the_database_is_brought_up_to_date(folder: Path, header: StudyHeader) -> None:
+    """The ledger says that MLflow holds these runs, and it once did."""
+    keep(folder, make_record(identity(0)))
+    Tracker(folder, header).close()
+    older = (folder / "mlflow.db").read_bytes()
+    keep(folder, make_record(identity(1)))
+    Tracker(folder, header).close()
+    for end in ("-wal", "-shm"):
+        (folder / f"mlflow.db{end}").unlink(missing_ok=True)
+    (folder / "mlflow.db").write_bytes(older)
+    Tracker(folder, header).close()
+    runs = mlflow_runs(folder)
+    assert {identity(0).label, identity(1).label} < set(runs)
+    assert [epoch for epoch, _ in history(folder, runs[identity(1).label])] == [1, 2, 3]
+
+
 def test_another_store_starts_from_the_records(folder: Path, header: StudyHeader, template: Path, tmp_path: Path) -> None:
     keep(folder, make_record(identity()))
     Tracker(folder, header).close()
@@ -377,6 +417,31 @@ def test_a_server_that_refuses_us_is_not_taken_for_one_that_is_away(folder: Path
     server.server_close()
 
 
+def test_whatever_else_mlflow_raises_at_first_is_one_line(
+    folder: Path, header: StudyHeader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise KeyError("status")
+
+    monkeypatch.setattr("study.track.NoteWriter", broken)
+    tracker = Tracker(folder, header)
+    with pytest.raises(StudyError, match=r"MLflow cannot use it \(KeyError: 'status'\); `python -m study.doctor NAME --fix`"):
+        tracker.ready(10)
+    tracker.close()
+
+
+def test_a_run_that_is_gone_does_not_stop_the_others_from_being_marked(tracker: Tracker, folder: Path, said: list[str]) -> None:
+    """Somebody deleted it in MLflow's pages while it ran."""
+    for number in (0, 1):
+        tracker.run_started(identity(number), CONFIG, {})
+    wait_for(lambda: tracker.run_id(identity(0)) and tracker.run_id(identity(1)))
+    MlflowClient(default_uri(folder)).delete_run(mlflow_runs(folder)[identity(0).label].info.run_id)
+    tracker.epoch(identity(0), rows(1)[0])
+    tracker.close()
+    assert mlflow_runs(folder)[identity(1).label].info.status == "SCHEDULED"
+    assert any("MLflow refuses" in line for line in said)
+
+
 def test_a_database_that_is_none_is_refused(folder: Path, header: StudyHeader) -> None:
     (folder / "mlflow.db").write_bytes(b"not a database" * 1000)
     tracker = Tracker(folder, header)
@@ -423,6 +488,8 @@ def test_the_ledger_survives_half_a_line(tmp_path: Path) -> None:
     ledger.add("a/search-0/00000", "1")
     with open(ledger.path, "a") as file:
         file.write('{"run": "a/sea')
+    with open(ledger.path, "ab") as file:
+        file.write(b"\xff\x00")
     again = Ledger(tmp_path, "here")
     again.add("a/search-0/00001", "2")
     assert Ledger(tmp_path, "here").runs == {"a/search-0/00000": "1", "a/search-0/00001": "2"}

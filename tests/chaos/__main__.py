@@ -5,6 +5,7 @@ python -m tests.chaos --kills 30 --real                 real training of a tiny 
 python -m tests.chaos --kills 30 --seed 7               another schedule
 python -m tests.chaos --kills 10 --window tell          inside one window only; repeatable; also: kill, worker, SIGINT, SIGTERM
 python -m tests.chaos --kills 30 --postgres --mlflow-server
+python -m tests.chaos --kills 30 --seed 7 --out docs    adds the campaign to docs/chaos.md
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.campaign import Campaign, Plan, Tally
+from tests.chaos.page import keep
 from tests.chaos.windows import DRIVER, WORKER
 
 KINDS = ("kill", "worker", "SIGINT", "SIGTERM")
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--real", action="store_true", help="train a tiny network")
     parser.add_argument("--postgres", action="store_true", help="Optuna and MLflow in a PostgreSQL server, started for it")
     parser.add_argument("--mlflow-server", action="store_true", help="a real MLflow server, stopped and started meanwhile")
+    parser.add_argument("--out", type=Path, help="folder of chaos.md, to which this campaign is added")
     parser.add_argument("--keep", action="store_true", help="keep the studies' folder")
     args = parser.parse_args(argv)
     home = Path(tempfile.mkdtemp(prefix="c-"))
@@ -46,7 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         else:
             shutil.rmtree(home, ignore_errors=True)
     print("\n".join(table(tally)))
+    if args.out is not None:
+        print(keep(args.out, options_of(args), tally))
     return 0 if tally.kept else 1
+
+
+def options_of(args: argparse.Namespace) -> str:
+    """What tells one campaign from another."""
+    named = [f"--{name.replace('_', '-')}" for name in ("real", "postgres", "mlflow_server") if getattr(args, name)]
+    return " ".join([f"--kills {args.kills} --seed {args.seed}", *(f"--window {name}" for name in args.window), *named])
 
 
 @contextlib.contextmanager

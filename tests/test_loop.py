@@ -1,0 +1,86 @@
+"""What surrounds Ray's event loop, without Ray: signals, deaths, a lock that was lost, a database that is held."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sermtl.errors import StudyError
+from study.lock import lock_study
+from study.loop import Interrupted, Leave, Loop
+from study.store import TrialBook, open_storage
+from tests.test_store import drawn
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_first_signal_asks_to_stop_and_the_second_ends_at_once() -> None:
+    script = """
+import os, signal, sys, time
+from study.loop import Loop
+loop = Loop(None, None, None)
+with loop.signals():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(0.1)
+    print("stopping", loop.stopping.is_set(), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "stopping True\n"
+    assert done.returncode == 128 + signal.SIGINT
+
+
+def test_deaths_of_a_trial_that_gets_further_are_not_counted() -> None:
+    """A long trial on nodes that come and go dies often; one whose worker dies before every checkpoint has failed."""
+    live = SimpleNamespace(job="job", saved=0)
+    ended: list[str] = []
+    journal: Any = SimpleNamespace(live={"t": live}, died=lambda label, why: ended.append(why))
+    died: Any = SimpleNamespace(config={"label": "t"}, run_metadata=SimpleNamespace(num_failures=4), get_error=lambda: None)
+    loop = Loop(Path(), None, journal)
+    for saved in (3, 6, 9):
+        live.saved = saved
+        loop.died(died)
+    assert (loop.again, ended) == (["job"] * 3, [])
+    loop.died(died)
+    assert len(ended) == 1
+
+
+def test_a_driver_that_lost_its_lock_stops_and_touches_nothing(tmp_path: Path) -> None:
+    def touched() -> None:
+        raise AssertionError("its trials are another driver's now")
+
+    journal: Any = SimpleNamespace(most_fail=lambda: None, pause=touched)
+    with lock_study(tmp_path) as session:
+        loop = Loop(tmp_path, None, journal, session, asked=-1e9)
+        (tmp_path / "lock").unlink()
+        with lock_study(tmp_path), pytest.raises(Leave):
+            loop.step([])
+        loop.settle()
+        with pytest.raises(StudyError, match="its lock was removed, or another driver has taken the study over"):
+            loop.raise_fault()
+
+
+def test_a_signal_ends_the_wait_for_a_database_that_another_process_holds(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    loop = Loop(tmp_path, None, None, patience=storage.patiently)  # type: ignore[arg-type]
+    book = TrialBook(storage, "s/a")
+    with closing(sqlite3.connect(tmp_path / "optuna.db")) as other, loop.signals():
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        began = time.monotonic()
+        with pytest.raises(Leave):
+            loop.guard(lambda: drawn(book))()
+        assert 1.5 < time.monotonic() - began < 8
+    with pytest.raises(Interrupted):
+        loop.raise_fault()
+    storage.engine.dispose()
