@@ -222,6 +222,11 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
         f"model   {cost.model}",
         f"device  {header.device}, {where}",
         f"budget  {search}{repeats}; {cost.confirm_runs} confirm runs on {space.budget.seeds} seeds",
+        *(
+            ["note    no sex and no sentence in this corpus, so no placebo within them"]
+            if space.placebo and not space.within
+            else []
+        ),
         f"time    about {cost.words} expected",
         f"folder  {folder}",
     ]

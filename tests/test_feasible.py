@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import study.run
 from sermtl.corpus import Clip, Corpus, write_corpus
 from sermtl.errors import SplitError
 from study.confirm import confirm_arms
+from study.cost import Cost
 from study.feasible import feasible
 from study.space import Space, read_space
 from tests.tiny import make_tiny, tiny_clips
@@ -27,13 +29,28 @@ def test_a_corpus_that_has_everything_is_taken_as_it_is(tiny_corpus: Corpus) -> 
     assert feasible(mtl(), tiny_corpus) == mtl()
 
 
-def test_without_sex_and_sentence_there_is_no_second_placebo(tmp_path: Path) -> None:
-    kept = ("speaker", "emotion")
-    bare = (replace(clip, labels={name: clip.labels[name] for name in kept}) for clip in tiny_clips())
-    arms = confirm_arms(feasible(mtl(), corpus_of(bare, tmp_path / "bare.arrow")))
+@pytest.fixture
+def bare(tmp_path: Path) -> Corpus:
+    """Who speaks and what is felt, and nothing else."""
+    clips = (replace(clip, labels={name: clip.labels[name] for name in ("speaker", "emotion")}) for clip in tiny_clips())
+    return corpus_of(clips, tmp_path / "bare.arrow")
+
+
+def test_without_sex_and_sentence_there_is_no_second_placebo(bare: Corpus) -> None:
+    arms = confirm_arms(feasible(mtl(), bare))
     assert "emotion.placebo" in arms
     assert not [arm for arm in arms if arm.endswith("placebo-within")]
     assert confirm_arms(replace(mtl(), placebo=False, within=False)) == [arm for arm in arms if not arm.endswith("placebo")]
+
+
+def test_what_is_left_out_is_said(
+    bare: Corpus, tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study.run, "predict_cost", lambda *_: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
+    for corpus, said in ((bare, True), (tiny_corpus, False)):
+        where = ["--corpus", str(corpus.path), "--runs", str(tmp_path / "runs")]
+        assert study.run.main([*where, "--size", "small", "--dry-run"]) == 0
+        assert ("no sex and no sentence in this corpus" in capsys.readouterr().out) == said
 
 
 def test_a_search_needs_a_dev_part(tiny_corpus: Corpus) -> None:
