@@ -1,6 +1,9 @@
 """The report's sections: which figures and tables stand where, and what is said of them."""
 
+import re
+import shlex
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +174,23 @@ def opened_words(opened: dict[str, Any]) -> str:
     looks = [str(seeds) for seeds in opened.get("looks", [])]
     further = f"; seeds per arm at each look: {', '.join(looks)}" if len(looks) > 1 else ""
     return f"The test part was opened by {who} at {when}{further}."
+
+
+def rerun_words(results: Results) -> str:
+    """The commands that make the study and its further looks again, and its report."""
+    header = results.header
+    command = without_secrets(printable(header.command))
+    looks = [f"{command} --seeds {seeds}  # look {k}" for k, seeds in enumerate(results.opened.get("looks", [])[1:], 2)]
+    runs = "runs"
+    with suppress(ValueError, IndexError):  # ValueError: not in the list, or no command line
+        words = shlex.split(command)
+        runs = words[words.index("--runs") + 1]
+    return "\n".join([command, *looks, f"python -m study.report {shlex.quote(f'{runs}/{printable(header.name)}')}"])
+
+
+def without_secrets(command: str) -> str:
+    """A command line without the passwords that addresses in it may carry."""
+    return re.sub(r"://[^/@\s]+@", "://", command)
 
 
 def analysis_words(results: Results) -> str:

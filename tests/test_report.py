@@ -16,8 +16,9 @@ from sermtl.errors import StudyError, run_command
 from study import report, wording
 from study.answer import Results
 from study.record import TrialRecord, read_records, record_path
-from study.report import latex, main, markdown, page_context, render, without_secrets, write_report
+from study.report import latex, main, markdown, page_context, render, write_report
 from study.results import load_results
+from study.sections import without_secrets
 from tests.fake_study import fake_study
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}

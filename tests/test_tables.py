@@ -13,7 +13,7 @@ from study.figures import human_listeners
 from study.first_screen import answer
 from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_gain
 from study.results import load_results
-from study.sections import contrast_words, how_words, make_sections, opened_words
+from study.sections import contrast_words, how_words, make_sections, opened_words, rerun_words
 from study.sections import test_basis as basis_of_test
 from study.tables import Table, arms_table, baseline_value, baselines_of, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
@@ -107,7 +107,7 @@ def test_table_3_leaves_the_paper_out_where_the_classes_are_not_its(results: Res
     assert table is not None
     assert not any("paper" in words for words in (table.title, *table.notes, *table.columns))
     assert [row.cells[0] for row in table.rows] == [f"x{name}" for name in EMOTIONS] + ["total"]
-    assert table.columns == ("class", "single task, %", "multi-task, %", "relative gain")
+    assert table.columns == ("class", "single task, %", "multi-task, %", "relative gain, %")
     assert table_3(results.questions[1], {}) is None
 
 
@@ -234,6 +234,15 @@ def test_design_in_words(results: Results, tmp_path: Path) -> None:
     fixed = replace(results, header=replace(results.header, budget={"seeds": 3}), opened={})
     assert "Nothing was searched" in how_words(fixed)[0]
     assert how_words(fixed)[0].endswith("Each arm is then to be trained with 3 seeds, and to be scored once on the test part.")
+    looked = replace(
+        results, opened={"looks": [3, 8]}, header=replace(results.header, command="python -m study.run --runs 'my runs'")
+    )
+    assert rerun_words(looked) == (
+        "python -m study.run --runs 'my runs'\n"
+        "python -m study.run --runs 'my runs' --seeds 8  # look 2\n"
+        "python -m study.report 'my runs/fake'"
+    )
+    assert rerun_words(results).endswith("python -m study.report runs/fake")
     assert opened_words({}) == "The test part has not been opened."
 
 
