@@ -23,10 +23,11 @@ from study.answer import QuestionResult, Results
 from study.drawing import COLOURS, Drawing, printable
 from study.figures import draw_all
 from study.first_screen import answer
+from study.method import rerun_words, source, test_basis
 from study.paper_results import CITATION
 from study.report_data import confirm_seeds, data_files, data_name, write_data
 from study.results import load_results
-from study.sections import make_sections, rerun_words, source, test_basis
+from study.sections import make_sections
 from study.wording import bare_p, duration, interval, percent, points, score_words, signed
 
 MADE = {"figures": (".svg",), "data": (".csv", ".parquet", ".json")}  # what a report may clear away of an earlier one

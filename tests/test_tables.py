@@ -11,10 +11,11 @@ from study.answer import Results
 from study.contrast import McNemar
 from study.figures import human_listeners
 from study.first_screen import answer
+from study.method import contrast_words, how_words, opened_words, rerun_words
+from study.method import test_basis as basis_of_test
 from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_gain
 from study.results import load_results
-from study.sections import contrast_words, how_words, make_sections, opened_words, rerun_words
-from study.sections import test_basis as basis_of_test
+from study.sections import make_sections
 from study.tables import Table, arms_table, baseline_value, baselines_of, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
 from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
