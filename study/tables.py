@@ -189,7 +189,7 @@ def breakdown_table(question: QuestionResult) -> Table | None:
         return None
     columns = ("label", "value", "clips", "speakers", "control, %", "multi-task, %", "Δ, points", "95 % interval")
     notes = (
-        "Parts were not planned and not adjusted for: with twenty intervals one is expected to miss 0 by chance. "
+        "Parts were not planned and not adjusted for: of twenty such intervals one is expected to miss the truth by chance. "
         "Where each part has one class only, the score is accuracy within it.",
     )
     return Table(f"{question_short(question)}: parts of the test clips", columns, "ttnnnnnn", tuple(rows), notes)
