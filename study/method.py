@@ -126,8 +126,10 @@ def test_basis(results: Results) -> str:
     declared = sorted(
         {seed for arm in results.arms.values() for (_, seed), look in zip(arm.columns, arm.looks, strict=True) if look == 1}
     )
-    verdict = f"; verdict and contrasts: the declared {_span(declared)}" if declared != seeds else ""
-    return f"{count(speakers, 'test speaker')} × {count(len(seeds), 'seed')} ({_span(seeds)}{verdict}) · {source(results)}"
+    later = (
+        f" declared; {_span([seed for seed in seeds if seed not in declared])} in further looks only" if declared != seeds else ""
+    )
+    return f"{count(speakers, 'test speaker')} × {count(len(declared), 'seed')} ({_span(declared)}{later}) · {source(results)}"
 
 
 def dev_basis(results: Results) -> str:
