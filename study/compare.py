@@ -16,9 +16,9 @@ from sermtl.files import write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
+from study.method import test_basis
 from study.report import render
 from study.results import load_results
-from study.sections import test_basis
 from study.tables import Row, Table
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 

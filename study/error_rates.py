@@ -96,11 +96,13 @@ def _rates(cell: Cell) -> str:
 
 
 def _cautious(cell: Cell) -> str:
-    return f"At this size intervals are wider than they need be ({100 * cell.coverage:.0f} % cover the truth): a small effect may be missed."
+    covered = f"{100 * cell.coverage:.0f} % cover the truth"
+    return f"At this size intervals are wider than they need be ({covered}): a small effect may be missed."
 
 
 def _uncovered(cell: Cell) -> str:
     return (
         f"Had each arm been searched again, its score would differ: with a search-to-search sd of {100 * cell.search_sd:.1f} "
-        f"points an interval like this one covers the truth in {100 * cell.coverage:.0f} % of simulated studies; --searches takes it in."
+        f"points an interval like this one covers the truth in {100 * cell.coverage:.0f} % of simulated studies; "
+        "--searches takes it in."
     )

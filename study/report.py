@@ -23,10 +23,11 @@ from study.answer import QuestionResult, Results
 from study.drawing import COLOURS, Drawing, printable
 from study.figures import draw_all
 from study.first_screen import answer
+from study.method import rerun_words, source, test_basis
 from study.paper_results import CITATION
 from study.report_data import confirm_seeds, data_files, data_name, write_data
 from study.results import load_results
-from study.sections import make_sections, source, test_basis
+from study.sections import make_sections
 from study.wording import bare_p, duration, interval, percent, points, score_words, signed
 
 MADE = {"figures": (".svg",), "data": (".csv", ".parquet", ".json")}  # what a report may clear away of an earlier one
@@ -72,7 +73,7 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
         "runs": sum(record.identity.phase == "confirm" for record in results.records),
         "seeds": confirm_seeds(results),
         "ended": max((record.ended for record in results.records), default=""),
-        "command": without_secrets(printable(header.command)),
+        "rerun": rerun_words(results),
         "paper": CITATION,
         "data_name": data_name,
     }
@@ -83,11 +84,6 @@ def contrast_cells(question: QuestionResult) -> list[str]:
     c = question.contrast
     means = [score_words(question.score), percent(c.second_mean), percent(c.first_mean)]
     return [*means, points(c.estimate), interval(c.low, c.high), bare_p(c.p_holm), signed(100 * c.relative_gain), c.verdict]
-
-
-def without_secrets(command: str) -> str:
-    """A command line without the passwords that addresses in it may carry."""
-    return re.sub(r"://[^/@\s]+@", "://", command)
 
 
 def palette_css() -> str:

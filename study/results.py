@@ -32,7 +32,7 @@ from study.header import StudyHeader, read_header
 from study.question import answer, declared_contrast, gather
 from study.record import TrialRecord, read_records
 from study.scores import read_runs
-from study.wording import duration
+from study.wording import count, duration
 
 __all__ = [
     "ArmResult",
@@ -104,9 +104,10 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
         failed = [record for record in mine if record.state != "COMPLETE"]
         missing = _planned(header) - len(mine)
         if missing > 0:
-            notes.append(f"{arm}: {missing} of {_planned(header)} confirm runs have not finished.")
+            notes.append(f"{arm}: {missing} of {count(_planned(header), 'confirm run')} not finished.")
         if failed:
-            notes.append(f"{arm}: {len(failed)} confirm runs failed, the first because: {failed[0].reason or 'no reason kept'}.")
+            reason = failed[0].reason or "no reason kept"
+            notes.append(f"{arm}: {count(len(failed), 'confirm run')} failed, the first because: {reason}.")
     return notes
 
 

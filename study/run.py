@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-from study.signals import INTERRUPTED, STOPPED, interruptible, stop_in_one_line
+from sermtl.errors import INTERRUPTED
+from study.signals import STOPPED, interruptible, stop_in_one_line
 
 if __name__ == "__main__":  # what is imported next takes seconds
     stop_in_one_line()
@@ -17,7 +18,7 @@ from rich.status import Status
 from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
-from sermtl.errors import INTERRUPTED, StudyError, run_command
+from sermtl.errors import StudyError, run_command
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm

@@ -11,8 +11,9 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from sermtl.errors import INTERRUPTED
+
 STOPPED = "stopped; the same command continues the study"
-INTERRUPTED = 130  # exit code of a study stopped by a signal
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -121,8 +121,8 @@ def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -
             rows.append(Row((words, "–", *map(percent, values)), "quiet"))
     columns = ("arm", "runs", *(f"{score_words(score)}, %" for score in scores))
     notes = (
-        "Mean ± standard deviation over confirm runs, each scored on its whole test part; the contrast weighs speakers alike, so "
-        "that its means may differ a little.",
+        "Mean ± standard deviation over confirm runs, each scored on its whole test part. The contrast is of each speaker's own "
+        "score: its means differ from these where speakers have few clips, or unlike numbers of them.",
     )
     title = f"{question_short(question)}: test scores of every confirmed arm"
     return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes, data)
@@ -189,7 +189,7 @@ def breakdown_table(question: QuestionResult) -> Table | None:
         return None
     columns = ("label", "value", "clips", "speakers", "control, %", "multi-task, %", "Δ, points", "95 % interval")
     notes = (
-        "Parts were not planned and not adjusted for: with twenty intervals one is expected to miss 0 by chance. "
+        "Parts were not planned and not adjusted for: of twenty such intervals one is expected to miss the truth by chance. "
         "Where each part has one class only, the score is accuracy within it.",
     )
     return Table(f"{question_short(question)}: parts of the test clips", columns, "ttnnnnnn", tuple(rows), notes)

@@ -19,7 +19,7 @@ from study.wording import number, percent, signed, way
 
 
 def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
-    """Recall of each class and accuracy in total: as the paper's Table 3 beside it where the classes are its, else a row a class."""
+    """Recall of each class and accuracy in total: as the paper's Table 3, beside it, where the classes are its; else a row each."""
     arms = {way(arm.arm): arm for arm in question.arms if arm.recall and way(arm.arm) in ("mtl", "control")}
     classes = [name for name in next(iter(arms.values())).recall if name != "total"] if arms else []
     if not classes:
@@ -55,7 +55,7 @@ def _turned(table: Table, question: QuestionResult) -> Table:
         Row((table.columns[place], *(row.cells[place] for row in table.rows)), "rule" if place == last else "")
         for place in range(1, last + 1)
     ]
-    columns = ("class", *(head if head == "relative gain" else f"{head}, %" for head in heads))
+    columns = ("class", *(f"{head}, %" for head in heads))
     data = f"{slug('confusion', question.contrast.first)}.csv"
     return Table(table.title, columns, "w" + "n" * len(heads), tuple(rows), table.notes, data)
 

@@ -70,7 +70,8 @@ def fake_study(
 ) -> StudyHeader:
     """Write a finished study to `folder` and return its header. trials = 0: nothing searched, fixed recipes.
 
-    Of several `splits` each shares `shared` test speakers with the next; nested, each repetition of the search belongs to one of them.
+    Of several `splits` each shares `shared` test speakers with the next; nested, each repetition of the search belongs to
+    one of them.
     """
     fake = Fake(folder, name, seeds, speakers, trials, searches, effect, splits, np.random.default_rng(seed), shared)
     header = _header(fake, synthetic, questions, confirm, nested)

@@ -15,8 +15,9 @@ import pytest
 from sermtl.errors import StudyError, run_command
 from study import report, wording
 from study.answer import Results
+from study.method import without_secrets
 from study.record import TrialRecord, read_records, record_path
-from study.report import latex, main, markdown, page_context, render, without_secrets, write_report
+from study.report import latex, main, markdown, page_context, render, write_report
 from study.results import load_results
 from tests.fake_study import fake_study
 

@@ -11,10 +11,11 @@ from study.answer import Results
 from study.contrast import McNemar
 from study.figures import human_listeners
 from study.first_screen import answer
+from study.method import contrast_words, how_words, opened_words, rerun_words
+from study.method import test_basis as basis_of_test
 from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_gain
 from study.results import load_results
-from study.sections import contrast_words, how_words, make_sections, opened_words
-from study.sections import test_basis as basis_of_test
+from study.sections import make_sections
 from study.tables import Table, arms_table, baseline_value, baselines_of, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
 from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
@@ -51,7 +52,7 @@ def test_every_section_says_what_its_numbers_are_of(results: Results) -> None:
 def test_seeds_added_later_are_told_from_the_declared_ones(results: Results) -> None:
     assert "3 seeds (1000–1002) ·" in basis_of_test(results)
     later = {key: replace(arm, looks=(1, 1, 2)) for key, arm in results.arms.items()}
-    assert "3 seeds (1000–1002; verdict and contrasts: the declared 1000–1001) ·" in basis_of_test(replace(results, arms=later))
+    assert "2 seeds (1000–1001 declared; 1002 in further looks only) ·" in basis_of_test(replace(results, arms=later))
 
 
 def test_the_primary_contrast_stands_first_with_its_holm_p(results: Results) -> None:
@@ -107,7 +108,7 @@ def test_table_3_leaves_the_paper_out_where_the_classes_are_not_its(results: Res
     assert table is not None
     assert not any("paper" in words for words in (table.title, *table.notes, *table.columns))
     assert [row.cells[0] for row in table.rows] == [f"x{name}" for name in EMOTIONS] + ["total"]
-    assert table.columns == ("class", "single task, %", "multi-task, %", "relative gain")
+    assert table.columns == ("class", "single task, %", "multi-task, %", "relative gain, %")
     assert table_3(results.questions[1], {}) is None
 
 
@@ -234,6 +235,15 @@ def test_design_in_words(results: Results, tmp_path: Path) -> None:
     fixed = replace(results, header=replace(results.header, budget={"seeds": 3}), opened={})
     assert "Nothing was searched" in how_words(fixed)[0]
     assert how_words(fixed)[0].endswith("Each arm is then to be trained with 3 seeds, and to be scored once on the test part.")
+    looked = replace(
+        results, opened={"looks": [3, 8]}, header=replace(results.header, command="python -m study.run --runs 'my runs'")
+    )
+    assert rerun_words(looked) == (
+        "python -m study.run --runs 'my runs'\n"
+        "python -m study.run --runs 'my runs' --seeds 8  # look 2\n"
+        "python -m study.report 'my runs/fake'"
+    )
+    assert rerun_words(results).endswith("python -m study.report runs/fake")
     assert opened_words({}) == "The test part has not been opened."
 
 

@@ -1,0 +1,153 @@
+"""How a study was done, in sentences: its design, its analysis, what its numbers are of, and how to do it again."""
+
+import re
+import shlex
+from contextlib import suppress
+from typing import Any
+
+from study.answer import Results
+from study.drawing import printable
+from study.report_data import confirm_seeds
+from study.wording import count, listing, p_value, score_words
+
+
+def how_words(results: Results) -> tuple[str, ...]:
+    """The study's design in sentences."""
+    header = results.header
+    corpus = (
+        f"Corpus {printable(header.corpus.name)}: {header.corpus.clips:,} clips, {count(header.corpus.speakers, 'speaker')}, "
+        f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. "
+        f"Size {header.size}, on {printable(header.device)}."
+    )
+    return f"{_search_words(results)} {_confirm_words(results)}", corpus, opened_words(results.opened)
+
+
+def _search_words(results: Results) -> str:
+    header, budget = results.header, results.header.budget
+    trials, searches = int(budget.get("trials", 0)), int(budget.get("searches", 1))
+    if not trials:
+        return "Nothing was searched: every arm is a recipe fixed in the space file."
+    objectives = listing(list(dict.fromkeys(score_words(question.objective) for question in header.questions)))
+    splits = ", once on every split," if len(header.splits) == searches else ""
+    times = f" {searches} times{splits}" if searches > 1 else ""
+    rungs = [str(rung) for rung in budget.get("rungs", [])]
+    pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""
+    return (
+        f"Multi-task arm and control were each searched{times} with {count(trials, 'trial')}, for dev {objectives}, by the same "
+        "sampler and pruner, over the same ranges and from the same start points; the multi-task arm has its loss weights "
+        f"besides.{pruned}"
+    )
+
+
+def _confirm_words(results: Results) -> str:
+    header = results.header
+    fresh = " that no search trial had" if header.budget.get("trials") else ""
+    part = "the test part" if len(header.splits) == 1 else "the test part of its split"
+    trained, scored = ("was then trained", "scored") if results.opened else ("is then to be trained", "to be scored")
+    words = f"Each arm {trained} with {count(int(header.budget.get('seeds', 0)), 'seed')}{fresh}, and {scored} once on {part}."
+    parts = [split.parts for split in header.splits]
+    if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):
+        words += " There is no dev part: a verification threshold comes from pairs of training clips."
+    return words
+
+
+def opened_words(opened: dict[str, Any]) -> str:
+    """Who opened the test part, when, and for how many seeds."""
+    if not opened:
+        return "The test part has not been opened."
+    who, when = (printable(str(opened.get(key, "unknown"))) for key in ("by", "opened"))
+    looks = [str(seeds) for seeds in opened.get("looks", [])]
+    further = f"; seeds per arm at each look: {', '.join(looks)}" if len(looks) > 1 else ""
+    return f"The test part was opened by {who} at {when}{further}."
+
+
+def rerun_words(results: Results) -> str:
+    """The commands that make the study and its further looks again, and its report."""
+    header = results.header
+    command = without_secrets(printable(header.command))
+    looks = [f"{command} --seeds {seeds}  # look {k}" for k, seeds in enumerate(results.opened.get("looks", [])[1:], 2)]
+    runs = "runs"
+    with suppress(ValueError, IndexError):  # ValueError: not in the list, or no command line
+        words = shlex.split(command)
+        runs = words[words.index("--runs") + 1]
+    return "\n".join([command, *looks, f"python -m study.report {shlex.quote(f'{runs}/{printable(header.name)}')}"])
+
+
+def without_secrets(command: str) -> str:
+    """A command line without the passwords that addresses in it may carry."""
+    return re.sub(r"://[^/@\s]+@", "://", command)
+
+
+def analysis_words(results: Results) -> str:
+    """How the primary contrasts were analysed, by the study's layout."""
+    sizes = [
+        (question.contrast.n_folds, question.contrast.n_searches, question.contrast.n_splits) for question in results.questions
+    ]
+    folds, searches, splits = map(max, zip(*sizes, strict=True)) if sizes else (0, 0, 0)
+    satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
+    if folds:
+        primary = "a t-test over the folds' mean differences: every speaker was tested in one fold."
+    elif max(searches, splits) > 1:
+        groups = "searches" if searches > 1 else "splits"
+        primary = (
+            f"speakers and {groups} as crossed random effects, or speakers and seeds, each averaged over the other, whichever "
+            f"interval is wider; {satterthwaite}"
+        )
+    else:
+        primary = f"speakers and seeds as crossed random effects, {satterthwaite}"
+    shared = (
+        " The splits' training parts share speakers, so that their differences are not quite independent and the interval may be "
+        "somewhat too narrow (Bengio & Grandvalet 2004)."
+        if splits > 1
+        else ""
+    )
+    drawn = "speakers, searches and seeds" if searches > 1 else "speakers, splits and seeds" if splits > 1 else "speakers and seeds"
+    return (
+        f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
+        "Holm's adjustment runs over the questions' primary contrasts."
+    )
+
+
+def contrast_words(results: Results) -> tuple[str, ...]:
+    """The analysis, and the clip-level test with its warning."""
+    words = [analysis_words(results)]
+    for question in results.questions:
+        if found := question.contrast.mcnemar:
+            right = f"{found.only_first} right with the multi-task arm only, {found.only_second} with the control only"
+            name = printable(question.header.name) + (", search 1" if question.contrast.n_searches > 1 else "")
+            words.append(f"McNemar on the clips of seed {found.seed} ({name}): {right}, p {p_value(found.p)}. {found.warning}")
+    return tuple(words)
+
+
+def test_basis(results: Results) -> str:
+    """What test numbers are of."""
+    seeds = confirm_seeds(results)
+    speakers = len({speaker for arm in results.arms.values() for speaker in arm.speakers})
+    declared = sorted(
+        {seed for arm in results.arms.values() for (_, seed), look in zip(arm.columns, arm.looks, strict=True) if look == 1}
+    )
+    later = (
+        f" declared; {_span([seed for seed in seeds if seed not in declared])} in further looks only" if declared != seeds else ""
+    )
+    return f"{count(speakers, 'test speaker')} × {count(len(declared), 'seed')} ({_span(declared)}{later}) · {source(results)}"
+
+
+def dev_basis(results: Results) -> str:
+    """What numbers of the search are of."""
+    seeds = sorted({record.identity.seed for record in results.records if record.identity.phase == "search"})
+    return f"dev part, search {'seed' if len(seeds) == 1 else 'seeds'} {_span(seeds)} · {source(results)}"
+
+
+def source(results: Results) -> str:
+    """Split, corpus and code behind a number."""
+    header = results.header
+    splits = listing([printable(split.id) for split in header.splits])
+    code = printable(header.versions.get("code", "unknown"))[:12]
+    return f"split {splits} · corpus {printable(header.corpus.name)} {header.corpus.checksum[:12]} · code {code}"
+
+
+def _span(seeds: list[int]) -> str:
+    if not seeds:
+        return "none"
+    whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}–{seeds[-1]}" if whole else ", ".join(map(str, seeds))
