@@ -4,16 +4,18 @@ Ray reads its environment when it is imported, so the platform imports Ray here 
 """
 
 import atexit
+import contextlib
 import functools
 import logging
 import os
 import secrets
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 
@@ -34,6 +36,7 @@ for _name, _value in SETTINGS.items():
 
 import ray  # noqa: E402  # after its environment
 from ray import PlacementGroupID, tune  # noqa: E402
+from ray._private import services  # noqa: E402  # private: a test holds what is used of it
 from ray.util import placement_group_table, remove_placement_group  # noqa: E402
 from ray.util.placement_group import PlacementGroup  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
@@ -45,7 +48,8 @@ __all__ = [
     "Resources",
     "connect",
     "disconnect",
-    "free_slots",
+    "leave",
+    "lost",
     "nodes_with_room",
     "on_a_node",
     "ray",
@@ -54,9 +58,11 @@ __all__ = [
     "tune",
 ]
 
+SERVERS = ("gcs_server", "raylet")
 NODE_S = 120.0  # how long a node with room may take over what is asked of it before a study
 
 _folders: list[str] = []  # Ray's temporary folder, when this process started it
+_own: list[psutil.Process] = []  # and its server processes
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,9 @@ def connect(resources: Resources) -> int | None:
     Returns how many trials may run at once, None for as many as the cluster has room for.
     Raises StudyError when the cluster cannot be reached or has no room for a single trial.
     """
-    if not ray.is_initialized():
+    if ray.is_initialized():
+        free_slots()
+    else:
         _start(resources)
     fits = room(resources)
     if resources.address is not None:
@@ -156,7 +164,27 @@ def _start(resources: Resources) -> None:
     folder = tempfile.mkdtemp(prefix=f"ray-{os.getpid()}-")
     _folders.append(folder)
     cpus = None if resources.slots is None else resources.slots * resources.cpus_per_trial
-    init(num_cpus=cpus, _temp_dir=folder)
+    try:
+        with _apart():
+            init(num_cpus=cpus, _temp_dir=folder)
+    except Exception as error:  # Ray says by a bare Exception that its processes did not come up in time
+        first = str(error).strip().partition("\n")[0][:200]
+        raise StudyError(f"Ray did not start here ({first}); when the machine is less busy the same command goes on") from error
+    _own.extend(child for child in psutil.Process().children() if child.name() in SERVERS)
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Ray's processes in process groups of their own: a signal that a shell or `timeout` sends to ours is the driver's alone.
+
+    Else Ray would be gone before the driver has taken its leave of it. They still end with the driver, however that ends.
+    """
+    plain = services.ConsolePopen
+    setattr(services, "ConsolePopen", functools.partial(plain, process_group=0))  # noqa: B010  # it is a type, to a type checker
+    try:
+        yield
+    finally:
+        setattr(services, "ConsolePopen", plain)  # noqa: B010
 
 
 def _sweep() -> None:
@@ -174,10 +202,35 @@ def disconnect() -> None:
     for folder in _folders:
         shutil.rmtree(folder, ignore_errors=True)
     _folders.clear()
+    _own.clear()
+
+
+def lost() -> bool:
+    """Whether a Ray that was started here has died: most of its calls would wait for a minute, and then end this process."""
+    return not all(_lives(process) for process in _own)
+
+
+def leave(code: int) -> NoReturn:
+    """Leave Ray, unless it has died and would be waited for, and end this process: nothing else is left to be tidied up."""
+    if lost():
+        for folder in _folders:
+            shutil.rmtree(folder, ignore_errors=True)
+    else:
+        disconnect()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_slots() -> None:
-    """Take back what Ray's Tuner had reserved when it was left in the middle; only where Ray is ours alone."""
+    """Take back what an earlier Tuner had reserved when it was left in the middle; only where Ray is ours alone."""
     if not _folders:
         return
     for identity, group in placement_group_table().items():

@@ -17,7 +17,7 @@ from study.cluster import Resources, connect, scratch, tune
 from study.job import Job, Workplace
 from study.journal import Journal, Tracker, View
 from study.lock import session_of
-from study.loop import MAX_DEATHS, Interrupted, Leave, Loop
+from study.loop import MAX_DEATHS, Interrupted, Loop
 from study.opened import is_opened
 from study.prune import ReportScheduler
 from study.record import read_records
@@ -141,12 +141,10 @@ def execute(plan: Plan, sources: Sequence[Source], journal: Journal, storage: Da
         return taken[0]
 
     try:
-        with loop.signals():
+        with loop.watched(), loop.saving(), loop.signals():
             with keep_signals():
                 slots = connect(plan.resources)
             _fit(SlotQueue(plan.resources, slots, left, loop.guard(hand_out)), loop)
-    except Leave:
-        loop.stop_workers()
     finally:
         loop.settle()
     loop.raise_fault()

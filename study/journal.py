@@ -25,6 +25,7 @@ from study.prune import RungPruner
 from study.record import Identity, State, TrialRecord, write_record
 from study.store import FINISHED, TrialBook
 
+CLOSE_S = 3.0  # what MLflow gets when the process has to end
 MOST_FAIL_FROM = 5  # endings before the share of failures means anything
 
 
@@ -38,6 +39,7 @@ class Tracker(Protocol):
     def epoch(self, identity: Identity, row: Mapping[str, float]) -> None: ...
     def run_ended(self, record: TrialRecord, confusion: Any = None) -> None: ...
     def winner(self, arm: str, record: TrialRecord, model_path: Path) -> None: ...
+    def close(self, timeout_s: float) -> int: ...
 
 
 class View(Protocol):
@@ -159,6 +161,10 @@ class Journal:
         for live in self.live.values():
             live.book.pause(live.number)
         self.live.clear()
+
+    def close(self) -> None:
+        """The process is about to end: MLflow gets a few seconds to catch up."""
+        self._tracker.close(CLOSE_S)
 
     def device_s(self) -> float:
         """Device seconds spent so far, running trials included."""

@@ -6,6 +6,7 @@ by half-informed clean-up code of Ray's.
 
 import contextlib
 import functools
+import os
 import signal
 import sqlite3
 import sys
@@ -20,9 +21,9 @@ from typing import Any
 
 from optuna.exceptions import StorageInternalError
 
-from sermtl.errors import SermtlError, StudyError
+from sermtl.errors import INTERRUPTED, SermtlError, StudyError
 from sermtl.files import NO_ROOM
-from study.cluster import free_slots, ray, tune
+from study.cluster import lost, ray, tune
 from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
@@ -36,6 +37,8 @@ WRITING = (OSError, sqlite3.Error, StorageInternalError)  # what a full disk or 
 BACKUP_S = 300.0  # between two copies of the database
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
 ASK_S = 10.0  # between two looks at whether any node of Ray is alive
+DEAD = "no node of Ray is alive: its process died, or the machine was too busy to answer it"
+LEAVE_S = 6.0  # what Ray gets to let go of a driver that wants to leave
 SAVE_S = 4.0  # what an interrupted study gives its workers to write their checkpoints
 
 
@@ -70,6 +73,7 @@ class Loop:
     reached: dict[str, int] = field(default_factory=dict)  # saved epochs at a trial's last death
     asked: float = field(default_factory=time.monotonic)  # whether any node is alive, and the study still ours
     lost: bool = False  # another driver has the study
+    left: threading.Event = field(default_factory=threading.Event)  # Ray's loop is behind us
 
     def guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The function; an exception in it leaves Ray's loop and is raised by `execute`."""
@@ -100,7 +104,7 @@ class Loop:
             self.fault = Interrupted(f"stopped; the same command continues {self.folder}")
         elif why := self.journal.most_fail():
             self.fault = StudyError(f"{self.folder}: {why}; correct that, and the same command continues the study")
-        elif why := self._forsaken():
+        elif why := DEAD if lost() else self._forsaken():
             self.fault = StudyError(f"{self.folder}: {why}; the same command continues the study")
         self.trials = trials
         if self.fault is not None:
@@ -119,7 +123,7 @@ class Loop:
             return "its lock was removed, or another driver has taken the study over"
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         if not any(node["Alive"] for node in nodes):  # nothing would ever run again, and Ray would wait for ever
-            return "no node of Ray is alive: its process died, or the machine was too busy to answer it"
+            return DEAD
         return None
 
     def died(self, trial: Trial) -> None:
@@ -144,8 +148,16 @@ class Loop:
     def callback(self) -> tune.Callback:
         return _Watch(self.guard(self.step), self.guard(self.died))
 
-    def stop_workers(self) -> None:
-        """Let running workers write their checkpoints, a few seconds long; then end them."""
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Where the loop is left in its middle, running workers write their checkpoints, a few seconds long; then they end."""
+        try:
+            yield
+        except Leave:
+            if not lost():
+                self._stop_workers()
+
+    def _stop_workers(self) -> None:
         running = [trial for trial in self.trials if trial.status == Trial.RUNNING and trial.config["label"] in self.journal.live]
         actors = [trial.temporary_state.ray_actor for trial in running if trial.temporary_state.ray_actor is not None]
         with contextlib.suppress(Exception):
@@ -153,7 +165,35 @@ class Loop:
         for actor in actors:
             with contextlib.suppress(Exception):
                 ray.kill(actor)
-        free_slots()
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Leave even where Ray does not let go: the calls of one that has died take a minute, and then end the process."""
+        threading.Thread(target=self._watch, name="leave", daemon=True).start()
+        try:
+            yield
+        finally:
+            self.left.set()
+
+    def _watch(self) -> None:
+        since: float | None = None
+        while not self.left.wait(0.5):
+            if not self.stopping.is_set() and not lost():
+                continue
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since > LEAVE_S:
+                self._leave_anyway()
+
+    def _leave_anyway(self) -> None:
+        """From beside the main thread, which waits in a call of Ray's."""
+        with contextlib.suppress(Exception):  # should the main thread write after all: what is half done the next start puts right
+            self.settle()
+            self.journal.close()
+        interrupted = self.stopping.is_set()
+        line = f"stopped; the same command continues {self.folder}"
+        print(line if interrupted else f"error: {self.folder}: {DEAD}; the same command continues the study", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(INTERRUPTED if interrupted else 2)
 
     def settle(self) -> None:
         """Leave the stores as the next start wants them: running trials wait, the database is copied."""

@@ -10,7 +10,7 @@ from study.signals import STOPPED, interruptible, stop_in_one_line
 if __name__ == "__main__":  # what is imported next takes seconds
     stop_in_one_line()
 
-from study.cluster import Resources  # isort: skip  # sets Ray's environment before Ray is imported
+from study.cluster import Resources, leave  # isort: skip  # sets Ray's environment before Ray is imported
 
 from rich.console import Console
 from rich.status import Status
@@ -260,4 +260,4 @@ def mlflow_lines(bin_folder: Path, tracking: str | None, folder: Path) -> list[s
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

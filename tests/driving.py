@@ -14,7 +14,7 @@ import pytest
 
 from sermtl.corpus import Corpus
 from sermtl.errors import SermtlError
-from study.cluster import Resources, connect, disconnect
+from study.cluster import Resources, connect, disconnect, leave
 from study.execute import Plan, run_searches
 from study.lock import lock_study
 from study.record import Identity, TrialRecord
@@ -70,6 +70,9 @@ class SilentTracker:
 
     def run_ended(self, record: TrialRecord, confusion: Any = None) -> None:
         self.ended.append(record)
+
+    def close(self, timeout_s: float) -> int:
+        return 0
 
     def winner(self, arm: str, record: TrialRecord, model_path: Path) -> None:
         self.winners.append((arm, model_path))
@@ -144,4 +147,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

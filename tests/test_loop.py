@@ -1,5 +1,6 @@
 """What surrounds Ray's event loop, without Ray: signals, deaths, a lock that was lost, a database that is held."""
 
+import inspect
 import os
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from sermtl.errors import StudyError
+from study.cluster import _apart, services
 from study.lock import lock_study
 from study.loop import Interrupted, Leave, Loop
 from study.store import TrialBook, open_storage
@@ -38,6 +40,37 @@ with loop.signals():
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stdout == "stopping True\n"
     assert done.returncode == 128 + signal.SIGINT
+
+
+def test_a_driver_that_ray_does_not_let_go_leaves_without_it(tmp_path: Path) -> None:
+    """Its trials wait, MLflow was told, and the line is said, though the main thread never comes back."""
+    script = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+import study.loop
+study.loop.LEAVE_S = 0.1
+said = lambda word: lambda: print(word, flush=True)
+loop = study.loop.Loop(Path(sys.argv[1]), None, SimpleNamespace(pause=said("paused"), close=said("closed")))
+with loop.watched():
+    loop.stopping.set()
+    time.sleep(250)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert (done.returncode, done.stdout) == (130, "paused\nclosed\n")
+    assert done.stderr == f"stopped; the same command continues {tmp_path}\n"
+
+
+def test_rays_processes_do_not_get_the_signals_of_our_group() -> None:
+    """What Ray starts its processes with is private to it, and pinned."""
+    assert "ConsolePopen(" in inspect.getsource(services.start_ray_process)
+    plain = services.ConsolePopen
+    with _apart():
+        child = services.ConsolePopen(["sleep", "60"])
+    assert os.getpgid(child.pid) == child.pid != os.getpgrp()
+    assert services.ConsolePopen is plain
+    child.kill()
+    child.wait()
 
 
 def test_deaths_of_a_trial_that_gets_further_are_not_counted() -> None:
