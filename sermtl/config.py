@@ -57,8 +57,11 @@ class RunConfig(BaseModel):
         "waveform", description="mean/variance over the waveform [P], or over time per frequency bin [V]"
     )
     padding: Literal["zero", "repeat", "masked"] = Field("zero", description="what fills a clip shorter than clip_s [P: zero]")
-    evaluation_cuts: Literal[1, 3, 5] = Field(
-        1, description="evenly spaced cuts of a clip longer than clip_s whose probabilities evaluation averages; 1: its centre"
+    evaluation_cuts: int = Field(
+        1,
+        ge=1,
+        le=5,
+        description="1, 3 or 5 cuts of a clip longer than clip_s, averaged in evaluation; 1: its centre [P: unsaid]",
     )
 
     # ---- network -----------------------------------------------------------------------------------------------
@@ -106,6 +109,13 @@ class RunConfig(BaseModel):
             if not 0 <= weight <= 100:
                 raise ValueError(f"the weight of {task!r} must be between 0 and 100 inclusive, but got {weight}")
         return dict(sorted(weights.items()))
+
+    @field_validator("evaluation_cuts")
+    @classmethod
+    def _evenly_spaced(cls, cuts: int) -> int:
+        if cuts % 2 == 0:
+            raise ValueError("must be 1, 3 or 5, so that the cuts are evenly spaced")
+        return cuts
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":

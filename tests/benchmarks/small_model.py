@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from sermtl.batches import Batches
 from sermtl.config import RunConfig
 from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
 from sermtl.corpus import Corpus, write_corpus
@@ -59,14 +61,24 @@ class Clock:
         return run
 
 
+class Timed(Batches):
+    """Batches whose time is counted."""
+
+    clock = Clock()
+
+    def __call__(self, indices: Tensor, cuts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.clock.timed(PARTS[0], super().__call__)(indices, cuts)  # type: ignore[no-any-return]
+
+
 def profile(corpus: Corpus, config: RunConfig, epochs: int) -> list[dict[str, float]]:
     """Seconds of each epoch, its checkpoint included: by part, and 'all'."""
     run, found = Run(config, corpus, make_split(corpus, config), torch.device("cpu")), []
-    batches, evaluate, save = run._batches, run.evaluate_dev, run.save
+    batches, evaluate, save = Timed(corpus, config, run.device), run.evaluate_dev, run.save
+    run._batches = batches
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(epochs):
             clock = Clock()
-            run._batches = clock.timed(PARTS[0], batches)  # type: ignore[assignment]
+            batches.clock = clock
             run.evaluate_dev = clock.timed(PARTS[1], evaluate)  # type: ignore[method-assign]
             start = time.process_time()
             run.train_epoch()
