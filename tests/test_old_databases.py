@@ -90,7 +90,8 @@ def test_a_study_is_refused_and_the_upgrade_it_names_works(
     upgrade: str, tmp_path: Path, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "runs" / "demo"
-    (folder / "study.json").unlink()
+    for header in folder.glob("study*.json"):
+        header.unlink()
     shared = tmp_path / "runs" / "demo" / "records"
     for record in shared.rglob("*.json"):
         record.unlink()

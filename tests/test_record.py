@@ -110,7 +110,7 @@ def test_a_users_mistake_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.C
     assert run_command(a_file_in_the_way) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'study'}: File exists; give another path, or make room\n"
     assert run_command(interrupted) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "stopped\n"
     assert run_command(lambda: None) == 0
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 // 0)
