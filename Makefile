@@ -20,8 +20,14 @@ lint: .venv/installed
 types: .venv/installed
 	$(BIN)/mypy
 
-bench: .venv/installed
+bench: .venv/installed .venv-librosa/installed
 	$(BIN)/python -m tests.benchmarks
+
+# librosa, the peer of `sermtl prepare`, has an environment of its own: nothing here depends on it
+.venv-librosa/installed:
+	$(PYTHON) -m venv .venv-librosa
+	.venv-librosa/bin/pip install --quiet librosa
+	touch $@
 
 # torch goes first and alone: its range is then settled before anything else can ask for a newer one.
 .venv/installed: pyproject.toml
@@ -32,4 +38,4 @@ bench: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-librosa build *.egg-info .pytest_cache .mypy_cache .ruff_cache

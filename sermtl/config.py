@@ -101,6 +101,9 @@ class RunConfig(BaseModel):
     dev_fraction: float = Field(
         0.15, ge=0, lt=0.9, description="share of the remaining speakers in the dev part [P: none named]; ignored by 'paper'"
     )
+    train_on_dev: bool = Field(
+        False, description="train on the dev part too, once the settings are chosen; there are then no dev scores [P: no dev part]"
+    )
 
     @field_validator("auxiliary")
     @classmethod

@@ -120,6 +120,8 @@ class Run:
         self._generators = {name: part_generator(config.seed, name) for name in GENERATORS}
         self._generators["dropout"] = part_generator(config.seed, "dropout", device)
         self._train, self._dev = corpus.part(split, "train"), corpus.part(split, "dev")
+        if config.train_on_dev:
+            self._train, self._dev = np.union1d(self._train, self._dev), self._dev[:0]
         if len(self._train) < 2:
             raise SplitError(f"the training part of split {split.id!r} has {len(self._train)} clip(s); training needs at least 2")
         self._batches = Batches(corpus, config, device)

@@ -104,6 +104,7 @@ def _configs(
 ) -> Iterator[tuple[str, RunConfig]]:
     """Each confirm arm's configuration."""
     mtl, control = winners[question.mtl.key, search], winners[question.control.key, search]
+    changes = {**changes, "train_on_dev": space.train_on_dev}
     helped = question.mtl.config(mtl.params).replace(**changes)
     alone = question.control.config(control.params).replace(**changes)
     configs = {
@@ -192,7 +193,7 @@ class ConfirmQueue:
     def _job(self, trial: FrozenTrial) -> Job:
         p = trial.params
         run = self._runs[p["arm"], p["search"], p["split"], p["seed"]]
-        has_dev = run.config.split != "paper" and run.config.dev_fraction > 0
+        has_dev = run.config.split != "paper" and run.config.dev_fraction > 0 and not run.config.train_on_dev
         return Job(
             identity=self._identity(trial),
             config=run.config.model_dump(),

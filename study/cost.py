@@ -55,6 +55,8 @@ def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
     searched = len(space.arms) * space.budget.searches * space.budget.trials if space.searched else 0
     confirmed = confirm_runs(space)
     search_s = searched * (expected_epochs(space, config.epochs) * epoch_s + TRIAL_S)
+    if space.train_on_dev:
+        epoch_s = (train + dev) * train_s
     confirm_s = confirmed * (config.epochs * epoch_s + TRIAL_S + (len(corpus) - train - dev) * evaluate_s)
     slots = resources.slots or (_slots_here(resources) if resources.address is None else max(1, room(resources)))
     device_s = search_s + confirm_s

@@ -164,6 +164,6 @@ def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any
 
 
 def _fixed(space: dict[str, Any]) -> dict[str, Any]:
-    """The space's values less the counts that may be raised."""
+    """The space's values less the counts that may be raised; a study of before there was train_on_dev had none."""
     size = {key: value for key, value in space.get("size", {}).items() if key not in COUNTS}
-    return {**space, "size": size}
+    return {"train_on_dev": False, **space, "size": size}

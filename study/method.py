@@ -44,7 +44,9 @@ def _confirm_words(results: Results) -> str:
     fresh = " that no search trial had" if header.budget.get("trials") else ""
     part = "the test part" if len(header.splits) == 1 else "the test part of its split"
     trained, scored = ("was then trained", "scored") if results.opened else ("is then to be trained", "to be scored")
-    words = f"Each arm {trained} with {count(int(header.budget.get('seeds', 0)), 'seed')}{fresh}, and {scored} once on {part}."
+    together = " on the train and dev parts together," if header.space.get("train_on_dev") else ""
+    seeds = count(int(header.budget.get("seeds", 0)), "seed")
+    words = f"Each arm {trained}{together} with {seeds}{fresh}, and {scored} once on {part}."
     parts = [split.parts for split in header.splits]
     if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):
         words += " There is no dev part: a verification threshold comes from pairs of training clips."

@@ -91,6 +91,7 @@ class Space:
     placebo  confirm the multi-task winner with permuted auxiliary labels too; within: and with labels permuted within sex x
              sentence, which a corpus with neither cannot have
     square   confirm each winner's recipe with the auxiliary task switched too
+    train_on_dev  train the confirm runs on the dev part too, which has done its work when the winners are chosen
     draws    split knobs of each draw of the split; one empty draw is the space's own split
     nested   each draw is searched by itself (search r sees draw r alone); else draw 0 is searched for all
     values   the plain values that identify the space: a study refuses to go on with others
@@ -108,6 +109,7 @@ class Space:
     draws: tuple[dict[str, Any], ...] = ({},)
     nested: bool = True
     within: bool = True
+    train_on_dev: bool = False
 
     def search_split(self, search: int) -> dict[str, Any]:
         """Split knobs that search repetition `search` runs on: pass them to `Arm.config` as changes."""
@@ -223,6 +225,7 @@ def _build(
         },
         draws=draws,
         nested=nested,
+        train_on_dev=file.train_on_dev,
     )
 
 

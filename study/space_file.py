@@ -15,7 +15,10 @@ from sermtl.splits import SPLIT_KNOBS
 
 Size = Literal["small", "medium", "full"]
 SIZES: tuple[str, ...] = get_args(Size)
-OWN = {"main": "questions", "auxiliary": "[weights]", "placebo": "placebo = true", "seed": "--seeds"}  # knob -> where it is set
+OWN = {  # knob -> where it is set
+    **{"main": "questions", "auxiliary": "[weights]", "placebo": "placebo = true", "seed": "--seeds"},
+    "train_on_dev": "train_on_dev = true",
+}
 Plain = bool | int | float | str
 
 
@@ -89,6 +92,7 @@ class SpaceFile(Table):
     start: tuple[dict[str, Plain], ...] = ()
     placebo: bool = True
     square: bool = True
+    train_on_dev: bool = False
     size: dict[Size, SizeTable] = Field(min_length=1)
 
 

@@ -50,7 +50,7 @@ def _winner(arm: Arm, search: int, records: list[TrialRecord], folder: Path) -> 
 def write_winners(plan: Plan, winners: dict[tuple[str, int], Winner], seed: int) -> None:
     """Each winner as a TOML that `python -m sermtl train` runs; its model goes to MLflow's registry."""
     for (key, search), winner in winners.items():
-        config = winner.arm.config(winner.params, seed, **plan.space.search_split(search))
+        config = winner.arm.config(winner.params, seed, **plan.space.search_split(search), train_on_dev=plan.space.train_on_dev)
         path = plan.folder / "winners" / f"{key}-search{search}.toml"
         about = (
             f"value {winner.record.value:.4f} on dev, trial {winner.record.identity.number}" if winner.record else "fixed recipe"

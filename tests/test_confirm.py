@@ -13,7 +13,7 @@ from sermtl.errors import StudyError
 from study.confirm import SEED, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
 from study.execute import Plan, run_searches
 from study.record import Identity, TrialRecord, read_records, write_record
-from study.winners import pick_winners
+from study.winners import pick_winners, write_winners
 from tests.driving import SilentTracker, ray_here, toy_plan
 
 __all__ = ["ray_here"]
@@ -80,6 +80,34 @@ def test_each_arm_differs_from_its_neighbour_in_one_thing(tmp_path: Path, tiny_c
     assert first["control-recipe-helped"] == first["control"].replace(auxiliary={"speaker": 0.3})
     assert first["placebo"] == first["mtl"].replace(placebo="permuted")
     assert first["placebo-within"] == first["mtl"].replace(placebo="permuted_within")
+
+
+def test_confirm_runs_train_on_dev_where_the_space_says_so(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus)
+    searched(plan, {"mtl": [0.5], "control": [0.6]})
+    winners = pick_winners(plan.space, plan.folder)
+    apart = plan_runs(plan, winners, [1])
+    plan = replace(plan, space=replace(plan.space, train_on_dev=True))
+    together = plan_runs(plan, winners, [1])
+    assert [run.config for run in together] == [run.config.replace(train_on_dev=True) for run in apart]
+    assert [run.split for run in together] == [run.split for run in apart]  # the same test part under the same name
+    write_winners(plan, winners, SEED)
+    assert read_config(plan.folder / "winners" / "emotion.mtl-search0.toml") == together[0].config
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_confirm_run_that_trained_on_dev_has_no_dev_scores(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    plan = toy_plan(tmp_path, tiny_corpus, "sermtl.train:epochs", seeds=1)
+    question = plan.space.questions[0]
+    small = {arm.name: replace(arm, fixed={**arm.fixed, **SMALL_NETWORK}) for arm in question.arms}
+    questions = (replace(question, **small),)
+    plan = replace(plan, space=replace(plan.space, questions=questions, placebo=False, square=False, train_on_dev=True))
+    searched(plan, {"mtl": [0.5], "control": [0.6]})
+    assert run_confirm(plan).finished
+    records = [r for r in read_records(plan.folder) if r.identity.phase == "confirm"]
+    assert [(r.state, r.value) for r in records] == [("COMPLETE", None)] * 2
+    assert not any("emotion_uar" in row for r in records for row in r.epochs)
+    assert all({"emotion_uar", "speaker_eer", "speaker_accuracy"} <= set(r.test_scores) for r in records)
 
 
 def test_more_seeds_are_a_further_look_and_the_same_seeds_none(tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def losses(config: RunConfig, corpus: Corpus) -> list[dict[str, float]]:
     return [result.losses for result in epochs(config, corpus)]
 
 
+def test_training_on_dev_is_training_without_a_dev_part(tiny_corpus: Corpus) -> None:
+    with_dev = SMALL.replace(dev_fraction=0.25)
+    together, without = with_dev.replace(train_on_dev=True), with_dev.replace(dev_fraction=0.0)
+    first, second = (final(config, tiny_corpus) for config in (together, without))
+    assert len(make_split(tiny_corpus, with_dev).describe(tiny_corpus)["dev"]["speakers"]) > 0
+    assert first.losses == second.losses
+    weights = first.run.network.state_dict(), second.run.network.state_dict()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert first.scores == {}
+    test = tiny_corpus.part(first.run.split, "test", phase="confirm")
+    assert not np.isin(test, first.run._train).any()
+
+
 def without_seconds(rows: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in row.items() if not name.startswith("seconds")} for row in rows]
 

@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks [--peers ../shared/peers] [--out docs] [--only training]
 
-A peer that is not there is said to be missing; its ratio is then empty, never guessed.
+A peer that is not there is said to be missing; its ratio is then empty, never guessed. A row that this machine cannot measure
+(bf16 on a CPU without its matrix units) stays as it was measured elsewhere: every row names its day, processor and code.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sermtl.device import cpu_multiplies_bf16
 from sermtl.files import write_text
-from study.declare import versions
+from study.declare import code_version, versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +35,7 @@ class Row:
     peer: str | None
     floor: str
     words: Callable[[dict[str, Any]], tuple[str, str, str]]
+    bf16: bool = False  # only where the CPU has bf16 matrix units
 
 
 def training_words(found: dict[str, Any]) -> tuple[str, str, str]:
@@ -89,13 +92,19 @@ def small_words(found: dict[str, Any]) -> tuple[str, str, str]:
     return parts, "its own profile", f"{100 * found['share']:.0f} % of a run"
 
 
+def _training(batch: int, steps: int) -> tuple[Row, Row]:
+    """With bf16 matrix units, and without them: on a CPU that has them the second is measured as if it had not."""
+    options = ("--batch", str(batch), "--steps", str(steps))
+    name, peer = f"training, batch {batch}", "plain_training.py"
+    return (
+        Row(name, "training", options, peer, "4.5 / 3.3 / 1.3", training_words, bf16=True),
+        Row(f"{name}, no bf16 units", "training", (*options, "--without-bf16"), peer, "1.5 / 1.1", training_words),
+    )
+
+
 ROWS = (
     Row("front end, one core", "front_end", (), None, "2×, within 1e-4", front_end_words),
-    Row("training, batch 16", "training", ("--batch", "16"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words),
-    Row(
-        *("training without bf16, batch 16", "training", ("--batch", "16", "--steps", "2", "--without-bf16"), "plain_training.py"),
-        *("1.5 / 1.1", training_words),
-    ),
+    *_training(16, 6),
     Row("small model: not its training", "small_model", (), None, "at most 25 %", small_words),
     Row("platform overhead", "overhead", (), "stock_study.py", "0.10 s, 7×", overhead_words),
     Row("busy slots, 40 trials × 5 s", "busy_slots", (), None, "95 %", busy_words),
@@ -103,9 +112,7 @@ ROWS = (
     Row("memory, 4 workers", "memory", (), None, "1 copy, no growth", memory_words),
     Row("packing a GPU", "packing", (), None, "its own curve", packing_words),
     Row("preparing a corpus", "prepare", ("--clips", "1000"), None, "5×", prepare_words),
-    Row(
-        "training, batch 64", "training", ("--batch", "64", "--steps", "4"), "plain_training.py", "4.5 / 3.3 / 1.3", training_words
-    ),
+    *_training(64, 3),
 )
 
 
@@ -113,10 +120,11 @@ def names() -> list[str]:
     return [row.name for row in ROWS]
 
 
-def measure(row: Row, peers: Path) -> dict[str, Any]:
+def measure(row: Row, peers: Path, librosa: Path) -> dict[str, Any]:
     """Run one script; its JSON, whichever line of its output it begins on."""
     peer = ("--peer", str(peers / row.peer)) if row.peer and (peers / row.peer).exists() else ()
-    command = [sys.executable, "-m", f"tests.benchmarks.{row.script}", *row.options, *peer]
+    python = ("--peer-python", str(librosa)) if row.script == "prepare" and librosa.exists() else ()
+    command = [sys.executable, "-m", f"tests.benchmarks.{row.script}", *row.options, *peer, *python]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{row.name}: {' '.join(command)} failed:\n{done.stderr}")
@@ -130,17 +138,18 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Performance",
         "",
-        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}: {os.cpu_count()} cores; {packages}.",
+        f"Written by `make bench` on {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores: {packages}.",
         "Ratios are taken side by side in one run; more than 1 is in our favour. The JSON beside this page has every figure.",
         "",
-        "`load` is the machine's when the row began: on an idle one it is near 0.",
+        "`load` is the machine's when the row began: on an idle one it is near 0 (1 where another row has just ended).",
         "",
         "| what | ours | peers | ratio | floor | measured | load |",
         "| --- | --- | --- | --- | --- | --- | ---: |",
     ]
     for row in (row for row in ROWS if row.name in results):
         found = results[row.name]
-        words = (row.name, *row.words(found), row.floor, f"{found['when']}, {found['processor']}", f"{found['load']:.1f}")
+        measured = f"{found['when']}, {found['processor']}, code {found['code']}"
+        words = (row.name, *row.words(found), row.floor, measured, f"{found['load']:.1f}")
         lines.append(f"| {' | '.join(words)} |")
     return "\n".join(lines) + "\n"
 
@@ -158,18 +167,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--peers", type=Path, default=ROOT.parent / "shared" / "peers", help="folder of the peers' scripts")
     parser.add_argument("--out", type=Path, default=ROOT / "docs", help="where performance.md and performance.json go")
     parser.add_argument("--only", help="scripts whose name begins so; the other rows of performance.json stay")
+    parser.add_argument("--librosa", type=Path, default=ROOT / ".venv-librosa" / "bin" / "python", help="a Python with librosa")
     options = parser.parse_args(argv)
-    file, results = options.out / "performance.json", {}
-    if options.only is not None and file.exists():  # the other rows stand as they were measured
-        results = {name: found for name, found in json.loads(file.read_text(encoding="utf-8")).items() if name in names()}
+    file = options.out / "performance.json"
+    standing = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    results = {name: found for name, found in standing.items() if name in names()}
     for row in ROWS:
-        if options.only is None or row.script.startswith(options.only):
-            print(f"measuring {row.name} ...", flush=True)
-            before = {"when": f"{datetime.now(UTC):%Y-%m-%d}", "load": round(os.getloadavg()[0], 1), "processor": _processor()}
-            results[row.name] = measure(row, options.peers) | before
-            # after every row: the last one takes minutes, and what was measured should not wait for it
-            write_text(file, json.dumps(results, indent=1) + "\n")
-            write_text(options.out / "performance.md", page(results))
+        if options.only is not None and not row.script.startswith(options.only):
+            continue
+        if row.bf16 and not cpu_multiplies_bf16():
+            print(f"{row.name}: not measured, this CPU has no bf16 matrix units", flush=True)
+            continue
+        print(f"measuring {row.name} ...", flush=True)
+        about = {"when": f"{datetime.now(UTC):%Y-%m-%d}", "load": round(os.getloadavg()[0], 1), "processor": _processor()}
+        results[row.name] = measure(row, options.peers, options.librosa) | about | {"code": code_version()}
+        # after every row: the last ones take minutes, and what was measured should not wait for them
+        write_text(file, json.dumps(results, indent=1) + "\n")
+        write_text(options.out / "performance.md", page(results))
     print(page(results))
 
 

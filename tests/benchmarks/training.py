@@ -1,7 +1,7 @@
 """Training throughput of the full VGGVox, front end included, against plain PyTorch on the same machine in one run.
 
-Prints one JSON line: our clips per second, each peer's, and the ratios. The peers are run by the script that --peer names
-(it takes --batch, --steps, --threads and --device, and prints '<name>_clips_per_s'), before and after ours, each the better time.
+Prints one JSON line: our clips per second, each peer's, and the ratios. The peers are the ways of the script that --peer names,
+run before and after ours, each the better time; its bf16 way only where the device multiplies bf16 fast.
 
     python -m tests.benchmarks.training --batch 16 --peer ../shared/peers/plain_training.py
 """
@@ -23,8 +23,10 @@ import torch
 from sermtl import batches
 from sermtl.config import RunConfig
 from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.device import cpu_multiplies_bf16
 from sermtl.splits import make_split
 from sermtl.train import Run
+from tests.benchmarks.plain_peer import WAYS
 
 EMOTIONS, SPEAKERS = 6, 91
 
@@ -62,21 +64,13 @@ def timed(action: object) -> float:
     return time.perf_counter() - start
 
 
-def peers(script: Path, batch: int, steps: int, threads: int, device: str) -> dict[str, float]:
-    command = [
-        sys.executable,
-        str(script),
-        "--batch",
-        str(batch),
-        "--steps",
-        str(steps),
-        "--threads",
-        str(threads),
-        "--device",
-        device,
-    ]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    return {name: value for name, value in found.items() if name.endswith("_clips_per_s")}
+def peers(script: Path, ways: list[str], batch: int, steps: int, threads: int, device: str) -> dict[str, float]:
+    setting = {"ways": ",".join(ways), "batch": batch, "steps": steps, "threads": threads, "device": device}
+    options = [word for name, value in setting.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "tests.benchmarks.plain_peer", str(script), *options]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def main() -> None:
@@ -91,18 +85,20 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="the peers' script; without it only ours is measured")
     args = parser.parse_args()
     if args.without_bf16:
-        # oneDNN reads it at its first convolution; the peers' processes inherit it, and their bf16 way has nothing to run on
+        # oneDNN reads it at its first convolution; the peers' processes inherit it
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
         args.precision = "float32"
+    fast_bf16 = not args.without_bf16 and (args.device != "cpu" or cpu_multiplies_bf16())
+    ways = list(WAYS) if fast_bf16 else ["paper", "strong"]
     setting = args.batch, args.steps, args.threads, args.device
     config = RunConfig(width=args.width, precision=args.precision)
-    before = peers(args.peer, *setting) if args.peer else {}
+    before = peers(args.peer.resolve(), ways, *setting) if args.peer else {}
     mine = ours(*setting, config)
-    after = peers(args.peer, *setting) if args.peer else {}
-    best = {name: max(value, after[name]) for name, value in before.items() if not (args.without_bf16 and name.startswith("bf16"))}
+    after = peers(args.peer.resolve(), ways, *setting) if args.peer else {}
+    best = {name: max(value, after[name]) for name, value in before.items()}
     ratios = {name.removesuffix("_clips_per_s"): round(mine["clips_per_s"] / value, 2) for name, value in best.items()}
     about = {"batch": args.batch, "threads": args.threads, "device": args.device, "torch": torch.__version__}
-    print(json.dumps({"ours": mine, "peers": best, "ratios": ratios, **about}))
+    print(json.dumps({"ours": mine, "peers": best, "ratios": ratios, "bf16_units": fast_bf16, **about}))
 
 
 if __name__ == "__main__":
