@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
@@ -12,7 +12,7 @@ from sermtl.train import EpochResult, epochs
 from study.cluster import Resources, on_a_node, room
 from study.confirm import confirm_runs
 from study.shared_store import open_corpus
-from study.space import Arm, Space
+from study.space import Arm, Space, lowest
 from study.wording import duration
 
 PROBE_BATCHES = 3  # training batches timed, after as many to warm up
@@ -72,6 +72,19 @@ def expected_epochs(space: Space, total: float) -> float:
         expected += alive * (until - last)
         alive, last = alive * space.budget.keep, until
     return space.budget.exempt * total + (1 - space.budget.exempt) * expected
+
+
+def most_epochs(space: Space) -> int:
+    """Epochs of the longest trial there can be."""
+    return max(arm.config({**lowest(arm), **_longest(arm)}).epochs for arm in space.arms)
+
+
+def _longest(arm: Arm) -> dict[str, int]:
+    longest = {}
+    for distribution in (knob.distribution for knob in arm.knobs if knob.name == "epochs"):
+        assert isinstance(distribution, IntDistribution | CategoricalDistribution)
+        longest["epochs"] = distribution.high if isinstance(distribution, IntDistribution) else max(distribution.choices)
+    return longest
 
 
 def _middle(arm: Arm) -> dict[str, object]:

@@ -118,19 +118,8 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
             raise StudyError(f"{folder}: has records but no study.json; restore it, or give the new study another --name")
         write_header(folder, header)
         return header
-    standing = read_header(folder)
-    for what, was, now in _identity(standing, header):
-        if was != now:
-            raise StudyError(
-                f"{folder}: this study was begun with {what} {was!r}, but now it is {now!r}; "
-                "start the command as it was, or give the new study another --name"
-            )
+    standing = check_same(folder, header)
     if header.budget["trials"] > standing.budget["trials"]:
-        if is_opened(folder):
-            raise StudyError(
-                f"{folder}: its test speakers were opened; a search of {standing.budget['trials']} trials cannot be extended "
-                f"to {header.budget['trials']} after that; start a new study with another --name"
-            )
         standing = replace(standing, budget={**standing.budget, "trials": header.budget["trials"]})
         write_header(folder, standing)
     if standing.storage is None:
@@ -138,6 +127,23 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
         write_header(folder, standing)
     if not copy_path(folder).exists():
         write_header(folder, standing)
+    return standing
+
+
+def check_same(folder: Path, header: StudyHeader) -> StudyHeader:
+    """The header that stands in the folder, where `header` may go on with its study. Raises StudyError naming what differs."""
+    standing = read_header(folder)
+    for what, was, now in _identity(standing, header):
+        if was != now:
+            raise StudyError(
+                f"{folder}: this study was begun with {what} {was!r}, but now it is {now!r}; "
+                "start the command as it was, or give the new study another --name"
+            )
+    if header.budget["trials"] > standing.budget["trials"] and is_opened(folder):
+        raise StudyError(
+            f"{folder}: its test speakers were opened; a search of {standing.budget['trials']} trials cannot be extended "
+            f"to {header.budget['trials']} after that; start a new study with another --name"
+        )
     return standing
 
 

@@ -28,7 +28,7 @@ from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
 from study.patience import AwayError, Patience
-from study.signals import BOTH, end_at_once
+from study.signals import end_at_once, leave_terminal, take
 from study.store import backup
 
 Trial = tune.experiment.Trial
@@ -215,20 +215,21 @@ class Loop:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM stops the study at the next consistent point, the second ends the process at once."""
+        """The first SIGINT, SIGTERM or SIGHUP stops the study at the next consistent point, the second ends the process at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def handle(number: int, frame: FrameType | None) -> None:
             if self.stopping.is_set():
-                end_at_once(number, frame)
+                return end_at_once(number, frame)
+            leave_terminal(number)
             self.stopping.set()
             if self.patience is not None:
                 self.patience.end()
             print("stopping; once more ends at once", file=sys.stderr, flush=True)
 
-        before = {number: signal.signal(number, handle) for number in BOTH}
+        before = take(handle)
         try:
             yield
         finally:

@@ -22,8 +22,8 @@ from sermtl.errors import StudyError, run_command
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
-from study.cost import Cost, predict_cost
-from study.declare import make_header, settle, study_name
+from study.cost import Cost, most_epochs, predict_cost
+from study.declare import check_same, make_header, settle, study_name
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.feasible import feasible
 from study.forecast import Forecast, Foretold
@@ -39,6 +39,7 @@ from study.space import Space, read_space
 from study.store import check_server
 from study.track import Tracker
 from study.view import View
+from study.wording import count, listing
 
 CLOSE_S = 30.0  # how long MLflow may take to catch up at the end; what is left waits for the next start
 INTERRUPTED_CLOSE_S = 3.0  # the same when a person waits for the prompt
@@ -69,6 +70,8 @@ def command(options: Options) -> int:
     if resources.address is not None:
         check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
+    if header_path(folder).exists():  # another study's name is refused before anything is timed
+        check_same(folder, header)
     with waiting("timing a few batches, to tell what the study will take"):
         cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)
@@ -223,6 +226,7 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
         f"model   {cost.model}",
         f"device  {header.device}, {where}",
         f"budget  {search}{repeats}; {cost.confirm_runs} confirm runs on {space.budget.seeds} seeds",
+        *_idle_rungs(space),
         *(
             ["note    no sex and no sentence in this corpus, so no placebo within them"]
             if space.placebo and not space.within
@@ -231,6 +235,13 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
         f"time    about {cost.words} expected",
         f"folder  {folder}",
     ]
+
+
+def _idle_rungs(space: Space) -> list[str]:
+    """A line about rungs that no trial goes on from."""
+    most = most_epochs(space)
+    idle = [str(rung) for rung in space.budget.rungs if rung >= most]
+    return [f"note    a trial has at most {count(most, 'epoch')}, so nothing is pruned at {listing(idle)}"] if idle else []
 
 
 def _parts(parts: dict[str, dict[str, object]]) -> str:

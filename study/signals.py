@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do: while Python imports, while a study is prepared or told, and around Ray's own handlers.
+"""What SIGINT, SIGTERM and SIGHUP do: while Python imports, while a study is prepared or told, and around Ray's own handlers.
 
 Inside Ray's loop they are `study.loop`'s business.
 """
@@ -6,41 +6,60 @@ Inside Ray's loop they are `study.loop`'s business.
 import contextlib
 import os
 import signal
+import stat
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 from sermtl.errors import INTERRUPTED
 
 STOPPED = "stopped; the same command continues the study"
-BOTH = (signal.SIGINT, signal.SIGTERM)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Handler = Callable[[int, FrameType | None], None]
+
+
+def take(handle: Handler) -> dict[int, Any]:
+    """Let `handle` have every signal that ends a study. Returns the handlers before. A hang-up that `nohup` hides stays hidden."""
+    there = [number for number in ENDING if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handle) for number in there}
+
+
+def leave_terminal(number: int) -> None:
+    """After a hang-up the terminal is gone, and writing to it would be an error: what is printed goes nowhere."""
+    if number != signal.SIGHUP:
+        return
+    with open(os.devnull, "w") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):  # a file keeps what it is told
+                os.dup2(nowhere.fileno(), stream)
 
 
 def stop_in_one_line() -> None:
     """From now on, as long as nothing is running that would have to be closed, a signal is one line and the end."""
 
     def handle(number: int, frame: FrameType | None) -> None:
+        leave_terminal(number)
         print(STOPPED, file=sys.stderr, flush=True)
         os._exit(INTERRUPTED)
 
-    for number in BOTH:
-        signal.signal(number, handle)
+    take(handle)
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM interrupts as SIGINT does, wherever it falls; the second signal ends the process at once."""
+    """SIGTERM and SIGHUP interrupt as SIGINT does, wherever it falls; the second signal ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        for each in BOTH:
-            signal.signal(each, end_at_once)
+        leave_terminal(number)
+        take(end_at_once)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in BOTH}
+    before = take(handle)
     try:
         yield
     finally:
@@ -51,7 +70,7 @@ def interruptible() -> Iterator[None]:
 @contextlib.contextmanager
 def keep_signals() -> Iterator[None]:
     """Keep the handlers: `ray.init` takes SIGTERM for itself, as an exit without a word, in Python and below it."""
-    handlers = {number: signal.getsignal(number) for number in BOTH}
+    handlers = {number: signal.getsignal(number) for number in ENDING}
     try:
         yield
     except SystemExit as stopped:  # Ray's answer to SIGTERM while it starts
@@ -63,4 +82,6 @@ def keep_signals() -> Iterator[None]:
 
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)
+    """The second signal. A terminal that closes says so twice, itself and through its shell: that is one signal."""
+    if number != signal.SIGHUP:
+        os._exit(128 + number)

@@ -53,6 +53,18 @@ def test_what_is_left_out_is_said(
         assert ("no sex and no sentence in this corpus" in capsys.readouterr().out) == said
 
 
+def test_rungs_that_no_trial_goes_on_from_are_said(
+    tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The small size searches 8 to 14 epochs, with rungs at 3 and 6."""
+    monkeypatch.setattr(study.run, "predict_cost", lambda *_: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
+    where = ["--corpus", str(tiny_corpus.path), "--runs", str(tmp_path / "runs"), "--size", "small", "--dry-run"]
+    for wish, line in (("4", "at most 4 epochs, so nothing is pruned at 6"), ("3", "nothing is pruned at 3 and 6"), ("7", None)):
+        assert study.run.main([*where, "--set", f"epochs={wish}"]) == 0
+        said = capsys.readouterr().out
+        assert line in said if line else "nothing is pruned" not in said
+
+
 def test_a_search_needs_a_dev_part(tiny_corpus: Corpus) -> None:
     with pytest.raises(SplitError, match=r"question 'emotion', split speaker-s0-dev0: there is no dev part .* raise dev_fraction"):
         feasible(mtl(dev_fraction=0.0), tiny_corpus)

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import pty
 import signal
 import sqlite3
 import subprocess
@@ -40,6 +41,50 @@ with loop.signals():
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.stdout == "stopping True\n"
     assert done.returncode == 128 + signal.SIGINT
+
+
+def test_a_terminal_that_closes_stops_the_study_and_does_not_break_it() -> None:
+    """A hang-up comes twice, and writing to the terminal is an error from then on; what is in a file still arrives."""
+    script = """
+import os, signal, sys, time
+from study.loop import Loop
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests were started by `nohup`
+loop = Loop(None, None, None)
+with loop.signals():
+    print("ready", file=sys.stderr, flush=True)
+    while not loop.stopping.is_set():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    print("progress", file=sys.stderr, flush=True)
+    print("stopped by its own will", flush=True)
+"""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True, start_new_session=True
+    )
+    os.close(theirs)
+    assert os.read(ours, 5) == b"ready"
+    os.close(ours)
+    child.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    child.send_signal(signal.SIGHUP)
+    said, _ = child.communicate(timeout=30)
+    assert (child.returncode, said) == (0, "stopped by its own will\n")
+
+
+def test_nohup_is_respected() -> None:
+    script = """
+import os, signal, time
+from study.loop import Loop
+loop = Loop(None, None, None)
+with loop.signals():
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(0.1)
+    print(loop.stopping.is_set())
+"""
+    command = ["nohup", sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    assert done.stdout == "False\n"
 
 
 def test_a_driver_that_ray_does_not_let_go_leaves_without_it(tmp_path: Path) -> None:

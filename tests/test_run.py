@@ -13,6 +13,7 @@ import optuna
 import pytest
 
 from sermtl.config import read_config
+from sermtl.errors import StudyError
 from study.declare import study_name
 from study.options import read_options
 from study.record import read_records
@@ -172,8 +173,10 @@ def refusal(argv: list[str]) -> str:
 
 def test_a_changed_study_is_refused(ran: Ran) -> None:
     assert "cannot be extended" in refusal([*ran.command, "--trials", "9"])
-    assert "another --name" in refusal([*ran.command, "--set", "width=0.04"])
-    assert "a number of searches of 1, but now it is 2" in refusal([*ran.command, "--searches", "2"])
+    changes = {"the space's overrides": ("--set", "width=0.04"), "a number of searches of 1, but now it is 2": ("--searches", "2")}
+    for words, change in changes.items():
+        with pytest.raises(StudyError, match=f"{words}.*another --name"):
+            main([*ran.command, *change])
 
 
 def test_a_dry_run_runs_nothing(ran: Ran, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,8 +186,6 @@ def test_a_dry_run_runs_nothing(ran: Ran, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_study_name_stays_in_its_folder() -> None:
-    from sermtl.errors import StudyError
-
     assert study_name("mtl-crema-d.1") == "mtl-crema-d.1"
     for bad in ("", "../up", "a/b", ".hidden", "a..b", "x" * 81, "a b"):
         with pytest.raises(StudyError, match="is not a study's name"):

@@ -3,7 +3,7 @@
 python -m tests.chaos --kills 30                        quick stand-ins for training
 python -m tests.chaos --kills 30 --real                 real training of a tiny network
 python -m tests.chaos --kills 30 --seed 7               another schedule
-python -m tests.chaos --kills 10 --window tell          inside one window only; repeatable; also: kill, worker, SIGINT, SIGTERM
+python -m tests.chaos --kills 10 --window tell          inside one window only; also: kill, worker, SIGINT, SIGTERM, SIGHUP
 python -m tests.chaos --kills 30 --postgres --mlflow-server
 python -m tests.chaos --kills 30 --seed 7 --out docs    adds the campaign to docs/chaos.md
 """
@@ -17,11 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.chaos.blows import SIGNALS
 from tests.chaos.campaign import Campaign, Plan, Tally
 from tests.chaos.page import keep
 from tests.chaos.windows import DRIVER, WORKER
 
-KINDS = ("kill", "worker", "SIGINT", "SIGTERM")
+KINDS = ("kill", "worker", *SIGNALS)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from tests.chaos.windows import DRIVER, WORKER
 
-SIGNALS = ("SIGINT", "SIGTERM")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @dataclass(frozen=True)
 class Blow:
     """One kill or signal.
 
-    kind    'window' and 'worker-window': the process kills itself inside a named window; 'kill', 'SIGINT', 'SIGTERM': the
+    kind    'window' and 'worker-window': the process kills itself inside a named window; 'kill', 'SIGINT', 'SIGTERM', 'SIGHUP': the
             driver, at a moment; 'worker': one of its workers, at a moment
     window  the window's name
     steps   how far into the window
@@ -37,7 +37,7 @@ class Blow:
 
 def draw(dice: random.Random, only: list[str], lines: int) -> Blow:
     """The next blow. only: kinds or windows to choose from, all where empty; lines: about how many a whole study prints."""
-    kind = dice.choices(("window", "kill", "worker-window", "worker", *SIGNALS), (8, 4, 3, 2, 1, 1))[0]
+    kind = dice.choices(("window", "kill", "worker-window", "worker", *SIGNALS), (8, 4, 3, 2, 1, 1, 1))[0]
     if only:
         wanted = dice.choice(only)
         kind = "window" if wanted in DRIVER else "worker-window" if wanted in WORKER else wanted

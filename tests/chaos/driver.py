@@ -80,6 +80,7 @@ def _become(wanted: dict[str, Any]) -> None:
     os.environ.pop("CHAOS_FUSE", None)
     os.environ.update(wanted["env"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the campaign was started by `nohup`
     code = 1
     try:
         code = drive(Start(**wanted["start"]))
