@@ -177,7 +177,7 @@ class ConfirmQueue:
         if self._first:
             number = self._first.pop(0)
             self.book.resume(number)
-            return self._job(self.book.trials[number]), self.book, self._pruner
+            return self._job(self.book.trial(number)), self.book, self._pruner
         if not self._new:
             return None
         arm, search, split, seed = self._new.pop(0)

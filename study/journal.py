@@ -71,7 +71,7 @@ class Live:
 
     @property
     def frozen(self) -> FrozenTrial:
-        return self.book.trials[self.number]
+        return self.book.trial(self.number)
 
 
 class Journal:
@@ -91,7 +91,7 @@ class Journal:
     def settle(self, book: TrialBook, record: TrialRecord) -> None:
         """Bring the other stores into line with a trial's record."""
         self._clear(record)
-        if not book.trials[record.identity.number].state.is_finished():
+        if not book.trial(record.identity.number).state.is_finished():
             self._tell(book, record)
             self._tracker.run_ended(record)
 
@@ -104,7 +104,7 @@ class Journal:
 
     def start(self, job: Job, book: TrialBook, pruner: RungPruner) -> None:
         """A trial is handed to a worker; it is in the database already."""
-        known = book.trials[job.identity.number].user_attrs
+        known = book.trial(job.identity.number).user_attrs
         run_id = self._tracker.run_started(job.identity, make_config(job.config), job.params, known.get("mlflow_run_id"))
         started = known.get("started") or _now()
         self.live[job.label] = Live(job, book, pruner, run_id, started)

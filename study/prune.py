@@ -7,7 +7,11 @@ The first to arrive goes on. A fixed tenth of the trials, chosen by number and n
 the report can say how well a rung's rank predicts the final one.
 """
 
+from bisect import insort
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
@@ -23,12 +27,40 @@ def is_exempt(number: int, share: float) -> bool:
     return int((number + 1) * share) > int(number * share)
 
 
+@dataclass
+class Arrivals:
+    """Who has come to a rung, among the trials of one schedule: looked up as they come, not all again for every one.
+
+    values  of those who came, rising
+    seen    trials looked at so far, by number
+    awaited numbers below `seen` that may still come
+    """
+
+    values: list[float] = field(default_factory=list)
+    seen: int = 0
+    awaited: list[int] = field(default_factory=list)
+
+    def update(self, trials: list[FrozenTrial], rung: int, schedule: Any) -> None:
+        """Take in who has come by now. What was once reported at a rung stays (TrialBook.report)."""
+        looked_at, self.awaited = [*self.awaited, *range(self.seen, len(trials))], []
+        self.seen = len(trials)
+        for trial in (trials[number] for number in looked_at):
+            if trial.params.get("schedule") != schedule:
+                continue
+            if rung in trial.intermediate_values:
+                insort(self.values, trial.intermediate_values[rung])
+            elif not trial.state.is_finished():
+                self.awaited.append(trial.number)
+
+
 class RungPruner(BasePruner):
     """Keeps the best `keep` of the trials at each of the rungs, epochs; higher values are better."""
 
     def __init__(self, rungs: tuple[int, ...], keep: float) -> None:
         self.rungs = rungs
         self.keep = keep
+        self._study: Study | None = None
+        self._arrivals: defaultdict[tuple[int, Any], Arrivals] = defaultdict(Arrivals)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether to stop the trial at the epoch it last reported. False between rungs."""
@@ -39,17 +71,15 @@ class RungPruner(BasePruner):
         rung = trial.last_step
         if rung is None or rung not in self.rungs:
             return None
-        value = trial.intermediate_values[rung]
-        peers = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number and _same_schedule(t, trial)]
-        values = sorted([value, *(t.intermediate_values[rung] for t in peers if rung in t.intermediate_values)], reverse=True)
-        passing = max(1, int(len(values) * self.keep))
-        if value >= values[passing - 1]:
+        if study is not self._study:
+            self._study, self._arrivals = study, defaultdict(Arrivals)
+        value, schedule = trial.intermediate_values[rung], trial.params.get("schedule")
+        arrivals = self._arrivals[rung, schedule]
+        arrivals.update(study.get_trials(deepcopy=False), rung, schedule)
+        passing = max(1, int(len(arrivals.values) * self.keep))
+        if value >= arrivals.values[-passing]:
             return None
-        return f"{value:.4g} at epoch {rung} is not among the best {passing} of the {len(values)} trials that came so far"
-
-
-def _same_schedule(first: FrozenTrial, second: FrozenTrial) -> bool:
-    return first.params.get("schedule") == second.params.get("schedule")
+        return f"{value:.4g} at epoch {rung} is not among the best {passing} of the {len(arrivals.values)} trials that came so far"
 
 
 class ReportScheduler(tune.schedulers.FIFOScheduler):

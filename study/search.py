@@ -123,7 +123,7 @@ class ArmSearch:
             number = self._draw(len(self.book))
         else:
             return None
-        return self._job(self.book.trials[number]), self.book, self._pruner
+        return self._job(self.book.trial(number)), self.book, self._pruner
 
     def _draw(self, number: int) -> int:
         """Draw a trial's parameters and put it into the database. Start points come first, what they leave open is drawn."""

@@ -224,11 +224,15 @@ class TrialBook:
         """All trials by number; not to be changed."""
         return self.study.get_trials(deepcopy=False)
 
+    def trial(self, number: int) -> FrozenTrial:
+        """One trial; not to be changed. `trials` copies its list for every caller."""
+        return self._memory.get_trial(self._memory_id(number))
+
     def __len__(self) -> int:
         return len(self._ids)
 
     def _memory_id(self, number: int) -> int:
-        return self.trials[number]._trial_id
+        return self._memory.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
     def draw(self, distributions: dict[str, BaseDistribution], sampler: BaseSampler, fixed: dict[str, Any]) -> FrozenTrial:
         """The next trial: `fixed` parameters as given, the others from the sampler. It is not in the database yet."""
@@ -236,7 +240,7 @@ class TrialBook:
         if fixed:
             self.study.enqueue_trial(fixed)
         number = self.study.ask(distributions).number
-        return self.trials[number]
+        return self.trial(number)
 
     def write(self, trial: FrozenTrial, attributes: dict[str, Any]) -> None:
         """Put a drawn trial into the database, parameters and all, in one transaction."""
@@ -265,7 +269,7 @@ class TrialBook:
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """One intermediate value; what was once reported stays. In memory at once, in the database by `flush` or `end`."""
-        if epoch not in self.trials[number].intermediate_values:
+        if epoch not in self.trial(number).intermediate_values:
             self._memory.set_trial_intermediate_value(self._memory_id(number), epoch, value)
             self._unwritten.setdefault(number, {})[epoch] = value
 

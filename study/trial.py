@@ -39,11 +39,10 @@ class StudyTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._attempt: Attempt | None = None
-        self.reset_config(config)
+        self._settled = False
         with contextlib.suppress(Exception):  # what is wrong with it is said by the first step
             imported(Job.from_json(config["job"]).place.epochs)
-        gc.collect()
-        gc.freeze()  # what is imported by now is never garbage: later collections look at a trial's own objects only
+        self.reset_config(config)
 
     def reset_config(self, config: dict[str, Any]) -> bool:
         if self._attempt is not None:
@@ -52,8 +51,12 @@ class StudyTrial(tune.Trainable):
                 os._exit(1)  # the accelerator's context may be broken; Ray starts the trial in a new process
         self.config: dict[str, Any] = {}  # Ray would send it back with every result
         job = Job.from_json(config["job"])
-        self._attempt = None
+        first, self._attempt = self._attempt is None, None
         clean_process(job.config["seed"], job.place.threads)
+        if not self._settled:
+            # What is imported by now is never garbage, and most of what a collection would look at. A first trial imports more.
+            gc.freeze()
+            self._settled = not first
         self._attempt = Attempt(job)
         return True
 

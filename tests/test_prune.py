@@ -90,3 +90,38 @@ def test_a_tenth_is_exempt_by_number() -> None:
 @given(st.integers(1, 400), st.floats(0, 1))
 def test_the_exempt_share_holds_at_every_count(trials: int, share: float) -> None:
     assert sum(is_exempt(number, share) for number in range(trials)) == int(trials * share)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 14), st.sampled_from(["report", "end"]), st.floats(0, 1), st.sampled_from(["step", "cosine"])),
+        max_size=60,
+    )
+)
+def test_looking_up_as_they_come_is_looking_all_up(history: list[tuple[int, str, float, str]]) -> None:
+    """Whatever the order in which trials begin, report and end: the verdict of one that looks at every trial every time."""
+    schedules = {"schedule": optuna.distributions.CategoricalDistribution(("step", "cosine"))}
+    study = optuna.create_study(direction="maximize")
+    pruner, rungs, trials = RungPruner((3, 6), 0.5), (3, 6), list[optuna.Trial]()
+    for chosen, what, value, schedule in history:
+        if chosen >= len(trials):
+            study.enqueue_trial({"schedule": schedule})
+            trials.append(study.ask(schedules))
+            continue
+        frozen = study.get_trials(deepcopy=False)[chosen]
+        if frozen.state.is_finished():
+            continue
+        if what == "end":
+            study.tell(chosen, state=optuna.trial.TrialState.FAIL)
+            continue
+        rung = rungs[0] if frozen.last_step is None else rungs[1]
+        if frozen.last_step == rungs[1]:
+            continue
+        trials[chosen].report(value, rung)
+        everyone = study.get_trials(deepcopy=False)
+        peers = [t for t in everyone if t.params["schedule"] == frozen.params["schedule"] and rung in t.intermediate_values]
+        values = sorted((t.intermediate_values[rung] for t in peers), reverse=True)
+        passing = max(1, len(values) // 2)
+        verdict = pruner.verdict(study, everyone[chosen])
+        assert (verdict is None) == (value >= values[passing - 1])
+        assert verdict is None or f"the best {passing} of the {len(values)} trials" in verdict
