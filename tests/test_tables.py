@@ -235,7 +235,7 @@ def test_design_in_words(results: Results, tmp_path: Path) -> None:
     fixed = replace(results, header=replace(results.header, budget={"seeds": 3}), opened={})
     assert "Nothing was searched" in how_words(fixed)[0]
     together = replace(results, header=replace(results.header, space={**results.header.space, "train_on_dev": True}))
-    assert "Each arm was then trained on the train and dev parts together with" in how_words(together)[0]
+    assert "Each arm was then trained on the train and dev parts together, with" in how_words(together)[0]
     assert how_words(fixed)[0].endswith("Each arm is then to be trained with 3 seeds, and to be scored once on the test part.")
     looked = replace(
         results, opened={"looks": [3, 8]}, header=replace(results.header, command="python -m study.run --runs 'my runs'")
