@@ -52,7 +52,8 @@ class Contrast:
     margin               smallest difference worth having, fixed in the space before the run; same units
     first_mean, second_mean   means over speakers, seeds and searches of the pairs that entered
     estimate             mean paired difference
-    low, high            95 % interval; low90, high90: 90 % interval (for 'no meaningful difference')
+    low, high            95 % interval, cut at -1 and 1, beyond which no difference lies; low90, high90: 90 % interval, for
+                         'no meaningful difference'
     p, p_holm            two-sided p of 'no difference'; p_holm adjusted over the study's questions (outside them: p)
     df, se               Satterthwaite degrees of freedom and standard error behind the interval
     method               the analysis in words, e.g. 'crossed random effects (speaker x seed), Satterthwaite t'
@@ -152,8 +153,8 @@ def contrast(
     if n_seeds < FEWEST_SEEDS or n_speakers < FEWEST_SPEAKERS:
         mean, resamples = replace(mean, se=float("nan"), df=float("nan")), 0
     means = [mean_of(np.where(np.isnan(runs), np.nan, layout.runs(arm)), layout) for arm in (first, second)]
-    low, high = mean.interval()
-    low90, high90 = mean.interval(0.90)
+    # What of an interval shares can differ by covers the truth as often; of two searches' it may be a small part.
+    low, high, low90, high90 = np.clip([*mean.interval(), *mean.interval(0.90)], -1, 1).tolist()
     bootstrap_low, bootstrap_high = crossed_interval(runs, layout.groups, seed=0, resamples=resamples)
     by_column = mean_there(difference, axis=1)
     n_searches = int((~np.isnan(by_column)).any(axis=1).sum()) if design.searched else 1

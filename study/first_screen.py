@@ -118,7 +118,8 @@ def question_words(question: QuestionResult) -> str:
     """'Does the speaker task help the emotion task?'"""
     tasks = [task_words(task) for task in question.header.auxiliary]
     asked = "Does the {} task help the {} task?" if len(tasks) == 1 else "Do the {} tasks help the {} task?"
-    named = "" if question.header.name == question.header.main else f" ({question.header.name})"
+    name = question.header.name.replace("-", "\u2011")  # no line ends within it
+    named = "" if question.header.name == question.header.main else f" ({name})"
     return asked.format(listing(tasks), task_words(question.header.main)) + named
 
 

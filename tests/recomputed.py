@@ -132,7 +132,7 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
         if row["seeds"] < 3 or len(difference) < 2:
             mean = Mean(mean.estimate, np.nan, np.nan)
         means = [arm_mean(arm.where(difference.notna())) for arm in (first, second)]
-        (low, high), (low90, high90) = mean.interval(0.95), mean.interval(0.90)
+        low, high, low90, high90 = np.clip([*mean.interval(0.95), *mean.interval(0.90)], -1, 1)  # no difference lies beyond
         p = float(2 * stats.t.sf(abs(mean.estimate) / mean.se, mean.df))
         detectable = float((stats.t.ppf(0.975, mean.df) + stats.t.ppf(0.8, mean.df)) * mean.se)
         rows[index] = {

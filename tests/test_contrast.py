@@ -251,3 +251,13 @@ def test_layout_keeps_runs_and_their_searches() -> None:
     assert layout.groups.tolist() == [0, 0, 0, 1, 1, 1, 1]
     assert sorted(layout.seeds) == [1, 2, 2, 2]
     assert analyse(layout.runs(values), layout)[0].estimate == pytest.approx(1)
+
+
+def test_an_interval_ends_where_differences_do() -> None:
+    """Two searches that disagree: the t with one degree of freedom alone would reach far beyond 100 points."""
+    first, second = scores(searches=2)
+    first[0] += 0.2
+    found = of((first, second))
+    assert found.estimate + found.se * scipy_stats.t.ppf(0.975, found.df) > 1.2
+    assert (found.low, found.high) == (-1.0, 1.0)
+    assert (found.low90, found.high90) == pytest.approx(scipy_stats.t.interval(0.9, found.df, found.estimate, found.se))
