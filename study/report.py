@@ -81,8 +81,9 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
 
 def contrast_cells(question: QuestionResult) -> list[str]:
     """A question's row of the LaTeX table."""
-    c = question.contrast
-    means = [score_words(question.score), percent(c.second_mean), percent(c.first_mean)]
+    c, header = question.contrast, question.header
+    named = "" if header.name == header.main else f" ({printable(header.name)})"  # two questions may ask for the same score
+    means = [score_words(question.score) + named, percent(c.second_mean), percent(c.first_mean)]
     return [*means, points(c.estimate), interval(c.low, c.high), bare_p(c.p_holm), signed(100 * c.relative_gain), c.verdict]
 
 
