@@ -169,6 +169,7 @@ class Campaign:
         make_tiny(plan.home / "tiny.arrow")
         self._lines = 12 + 2 * plan.trials + 4 * plan.seeds
         self._outage: float | None = None  # when the server is to come back
+        self._behind = False  # the last start said that MLflow is behind
 
     def run(self) -> Tally:
         with self._nursery() as nursery:
@@ -197,7 +198,9 @@ class Campaign:
             code = self._start(nursery, options, left)
             self._back()
             endings.look()
-            if code == 0:
+            if code == 0 and self._behind:  # MLflow was away to the end: as the study has said, the same command catches up
+                self._answer_again()
+            elif code == 0:
                 break
             if code not in (-signal.SIGKILL, 130):
                 return  # it ended by itself: said already
@@ -252,6 +255,7 @@ class Campaign:
         if inside and fuse.exists():
             self._count(inside)
         self._judge(driver, code)
+        self._behind = "is behind by" in driver.said()
         return code
 
     def _count(self, blow: Blow) -> None:
@@ -324,6 +328,15 @@ class Campaign:
         if self._outage is not None and time.monotonic() > self._outage:
             self.plan.server.start(wait=False)
             self._outage = None
+
+    def _answer_again(self) -> None:
+        """The server is up, and answers."""
+        if self._outage is not None:
+            self._outage = 0.0
+            self._back()
+        until = time.monotonic() + HANGS_S
+        while self.plan.server is not None and not self.plan.server.answers() and time.monotonic() < until:
+            time.sleep(0.1)
 
     def _nothing_lives(self) -> None:
         """What drivers had started has ended with them."""
