@@ -16,16 +16,18 @@ from sermtl.verification import Verification, equal_error_rate
 UNSEEN_LOGIT = -20.0  # of a class without a training clip: never predicted, and the loss stays finite
 
 
-def baselines(corpus: Corpus, split: Split, tasks: tuple[Task, ...]) -> dict[str, dict[str, float]]:
+def baselines(corpus: Corpus, split: Split, tasks: tuple[Task, ...], train_on_dev: bool = False) -> dict[str, dict[str, float]]:
     """Each task's chance and duration-only rows on the test part; for the confirm phase only.
 
     Returns task -> {'chance', 'duration_only'} in units of the task's objective (`evaluate.objective`: UAR, top-1 or
-    1 - EER), and {'chance_accuracy', 'duration_only_accuracy'}. A duration-only classifier is fitted on the train part;
-    verification takes its threshold from the dev speakers, or the training speakers where dev makes no pairs. On a
-    speaker-disjoint split 'speaker' is always there, because every network's embedding is verified; a task that
+    1 - EER), and {'chance_accuracy', 'duration_only_accuracy'}. A duration-only classifier is fitted on the train part,
+    or on train and dev where the networks were (`train_on_dev`); verification takes its threshold from the dev speakers, or the
+    training speakers where dev makes no pairs. On a speaker-disjoint split 'speaker' is always there, because every network's embedding is verified; a task that
     cannot be scored on this split is left out.
     """
     train, test = corpus.part(split, "train"), corpus.part(split, "test", phase="confirm")
+    if train_on_dev:
+        train = np.union1d(train, corpus.part(split, "dev"))
     rows = {}
     for task in tasks:
         if task.name == "speaker" and split.speaker_disjoint:

@@ -250,7 +250,7 @@ def write_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
     for run in {run.split: run for run in runs}.values():
         if run.split not in rows:
             split = split_of(plan.corpus.address, plan.corpus.checksum, run.config)
-            rows[run.split] = baselines(plan.corpus, split, make_tasks(tuple(names), plan.corpus))
+            rows[run.split] = baselines(plan.corpus, split, make_tasks(tuple(names), plan.corpus), run.config.train_on_dev)
     write_text(path, json.dumps(rows, indent=1) + "\n")
 
 

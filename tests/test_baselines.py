@@ -37,6 +37,13 @@ def test_the_embedding_is_verified_whatever_the_tasks_are(tiny_corpus: Corpus) -
     assert set(baselines(tiny_corpus, split, make_tasks(("emotion",), tiny_corpus))) == {"emotion", "speaker"}
 
 
+def test_length_is_learnt_where_the_networks_learn(tiny_corpus: Corpus) -> None:
+    config, tasks = RunConfig(dev_fraction=0.25), make_tasks(("emotion",), tiny_corpus)
+    with_dev = baselines(tiny_corpus, make_split(tiny_corpus, config), tasks, train_on_dev=True)
+    without = baselines(tiny_corpus, make_split(tiny_corpus, config.replace(dev_fraction=0.0)), tasks)
+    assert with_dev["emotion"] == without["emotion"]
+
+
 def test_on_a_sentence_split_speakers_are_named(tiny_corpus: Corpus) -> None:
     split = make_split(tiny_corpus, RunConfig(split="sentence"))
     rows = baselines(tiny_corpus, split, make_tasks(("emotion", "speaker"), tiny_corpus))
