@@ -22,8 +22,8 @@ def baselines(corpus: Corpus, split: Split, tasks: tuple[Task, ...], train_on_de
     Returns task -> {'chance', 'duration_only'} in units of the task's objective (`evaluate.objective`: UAR, top-1 or
     1 - EER), and {'chance_accuracy', 'duration_only_accuracy'}. A duration-only classifier is fitted on the train part,
     or on train and dev where the networks were (`train_on_dev`); verification takes its threshold from the dev speakers, or the
-    training speakers where dev makes no pairs. On a speaker-disjoint split 'speaker' is always there, because every network's embedding is verified; a task that
-    cannot be scored on this split is left out.
+    training speakers where dev makes no pairs. On a speaker-disjoint split 'speaker' is always there, because every network's
+    embedding is verified; a task that cannot be scored on this split is left out.
     """
     train, test = corpus.part(split, "train"), corpus.part(split, "test", phase="confirm")
     if train_on_dev:
