@@ -143,9 +143,17 @@ def dev_basis(results: Results) -> str:
 def source(results: Results) -> str:
     """Split, corpus and code behind a number."""
     header = results.header
-    splits = listing([printable(split.id) for split in header.splits])
+    splits = split_words([printable(split.id) for split in header.splits])
     code = printable(header.versions.get("code", "unknown"))[:12]
     return f"split {splits} · corpus {printable(header.corpus.name)} {header.corpus.checksum[:12]} · code {code}"
+
+
+def split_words(ids: list[str]) -> str:
+    """Split ids in a row; all folds of one split as the first and the last: 'speaker-s0-fold0of6 to speaker-s0-fold5of6'."""
+    first = re.fullmatch(r"(.*-fold)0(of(\d+).*)", ids[0]) if ids else None
+    if first is not None and len(ids) > 2 and ids == [f"{first[1]}{fold}{first[2]}" for fold in range(int(first[3]))]:
+        return f"{ids[0]} to {ids[-1]}"
+    return listing(ids)
 
 
 def _span(seeds: list[int]) -> str:

@@ -7,6 +7,7 @@ from study.report_data import data_name
 from study.tables import Row, Table
 from study.wording import arm_words, axis_words, count, duration, knob, number, percent
 
+MOST_COLUMNS = 4  # winners beside each other; more stand one below the other
 MOST_REASONS = 40  # failed trials listed; the data file has them all
 
 
@@ -44,16 +45,29 @@ def winners_table(question: QuestionResult) -> Table | None:
         return None
     several = max(winner.search for _, winner in winners) > 0
     names = sorted({name for _, winner in winners for name in winner.params})
-    heads = [arm_words(arm.arm) + (f", search {winner.search + 1}" if several else "") for arm, winner in winners]
-    rows = [Row((name, *(knob(winner.params[name]) if name in winner.params else "–" for _, winner in winners))) for name in names]
-    rows.append(Row(("trial", *(str(winner.number) for _, winner in winners)), "rule"))
-    rows.append(
-        Row((f"dev {axis_words(question.header.objective)}, %", *(percent(winner.value) for _, winner in winners)), "quiet")
-    )
+    title, value = f"{question_short(question)}: the winners' settings", f"dev {axis_words(question.header.objective)}, %"
     notes = (
         "Each winner is also in winners/ as a TOML that python -m sermtl train runs. Its dev value chose it and is not a result.",
     )
-    return Table(f"{question_short(question)}: the winners' settings", ("knob", *heads), "t" + "n" * len(heads), tuple(rows), notes)
+    if len(winners) > MOST_COLUMNS:
+        return _winner_rows(question, names, title, value, notes)
+    heads = [arm_words(arm.arm) + (f", search {winner.search + 1}" if several else "") for arm, winner in winners]
+    rows = [Row((name, *(knob(winner.params[name]) if name in winner.params else "–" for _, winner in winners))) for name in names]
+    rows.append(Row(("trial", *(str(winner.number) for _, winner in winners)), "rule"))
+    rows.append(Row((value, *(percent(winner.value) for _, winner in winners)), "quiet"))
+    return Table(title, ("knob", *heads), "t" + "n" * len(heads), tuple(rows), notes)
+
+
+def _winner_rows(question: QuestionResult, names: list[str], title: str, value: str, notes: tuple[str, ...]) -> Table:
+    """The winners of many searches: one below the other."""
+    rows = []
+    for arm in question.arms:
+        for place, winner in enumerate(arm.winners):
+            settings = [knob(winner.params[name]) if name in winner.params else "–" for name in names]
+            who = ("" if place else arm_words(arm.arm), str(winner.search + 1))
+            rows.append(Row((*who, *settings, str(winner.number), percent(winner.value)), "" if place else "rule"))
+    columns = ("arm", "search", *names, "trial", value)
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes)
 
 
 def rungs_table(question: QuestionResult) -> Table | None:

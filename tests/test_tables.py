@@ -11,7 +11,7 @@ from study.answer import Results
 from study.contrast import McNemar
 from study.figures import human_listeners
 from study.first_screen import answer
-from study.method import contrast_words, how_words, opened_words, rerun_words
+from study.method import contrast_words, how_words, opened_words, rerun_words, split_words
 from study.method import test_basis as basis_of_test
 from study.paper_results import EMOTIONS, MTL, PRINTED_GAIN, SINGLE, recomputed_gain
 from study.results import load_results
@@ -168,6 +168,22 @@ def test_spend_adds_up(results: Results) -> None:
     assert [row.cells[2] for row in searched] == ["24"] * 4
 
 
+def test_winners_of_many_searches_stand_one_below_the_other(results: Results) -> None:
+    question = results.questions[0]
+    beside = winners_table(question)
+    many = tuple(
+        replace(arm, winners=tuple(replace(arm.winners[0], search=search) for search in range(3))) if arm.winners else arm
+        for arm in question.arms
+    )
+    below = winners_table(replace(question, arms=many))
+    assert beside is not None
+    assert below is not None
+    assert len(below.rows) == 6
+    assert [row.cells[:2] for row in below.rows[:4]] == [("multi-task", "1"), ("", "2"), ("", "3"), ("control (single task)", "1")]
+    assert below.columns[2:] == tuple(row.cells[0] for row in beside.rows)
+    assert below.rows[0].cells[2:] == tuple(row.cells[1] for row in beside.rows)
+
+
 def test_winners_of_repeated_searches_are_numbered(results: Results) -> None:
     table = winners_table(results.questions[0])
     assert table is not None
@@ -285,3 +301,12 @@ def test_design_in_words(results: Results, tmp_path: Path) -> None:
 )
 def test_numbers_in_words(made: str, expected: str) -> None:
     assert made == expected
+
+
+def test_all_folds_are_named_by_the_first_and_the_last() -> None:
+    folds = [f"speaker-s0-fold{fold}of6-dev0.25" for fold in range(6)]
+    assert split_words(folds) == "speaker-s0-fold0of6-dev0.25 to speaker-s0-fold5of6-dev0.25"
+    assert split_words(folds[:2]) == f"{folds[0]} and {folds[1]}"
+    assert split_words(folds[:5]).count("fold") == 5
+    assert split_words(["speaker-s0"]) == "speaker-s0"
+    assert split_words([]) == ""
