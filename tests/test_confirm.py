@@ -10,9 +10,12 @@ import pytest
 from sermtl.config import read_config
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
-from study.confirm import SEED, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
+from study.confirm import SEED, ConfirmQueue, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
 from study.execute import Plan, run_searches
+from study.journal import Journal
 from study.record import Identity, TrialRecord, read_records, write_record
+from study.store import open_storage
+from study.trial import Attempt
 from study.winners import pick_winners, write_winners
 from tests.driving import SilentTracker, ray_here, toy_plan
 
@@ -95,19 +98,30 @@ def test_confirm_runs_train_on_dev_where_the_space_says_so(tmp_path: Path, tiny_
     assert read_config(plan.folder / "winners" / "emotion.mtl-search0.toml") == together[0].config
 
 
-@pytest.mark.usefixtures("ray_here")
 def test_a_confirm_run_that_trained_on_dev_has_no_dev_scores(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """In this process: what its worker says."""
     plan = toy_plan(tmp_path, tiny_corpus, "sermtl.train:epochs", seeds=1)
     question = plan.space.questions[0]
     small = {arm.name: replace(arm, fixed={**arm.fixed, **SMALL_NETWORK}) for arm in question.arms}
     questions = (replace(question, **small),)
     plan = replace(plan, space=replace(plan.space, questions=questions, placebo=False, square=False, train_on_dev=True))
     searched(plan, {"mtl": [0.5], "control": [0.6]})
-    assert run_confirm(plan).finished
-    records = [r for r in read_records(plan.folder) if r.identity.phase == "confirm"]
-    assert [(r.state, r.value) for r in records] == [("COMPLETE", None)] * 2
-    assert not any("emotion_uar" in row for r in records for row in r.epochs)
-    assert all({"emotion_uar", "speaker_eer", "speaker_accuracy"} <= set(r.test_scores) for r in records)
+    runs = plan_runs(plan, pick_winners(plan.space, plan.folder), [1])
+    queue = ConfirmQueue(plan, runs, open_storage(plan.folder), Journal(plan.folder, plan.tracker, plan.view))
+    queue.settle([])
+    taken = queue.take()
+    assert taken is not None
+    attempt = Attempt(taken[0])
+    reports = [attempt.step()]
+    while reports[-1].state == "running":
+        reports.append(attempt.step())
+    attempt.close()
+    rows = [row for report in reports for row in report.rows]
+    assert reports[-1].state == "complete", reports[-1].reason
+    assert len(rows) == 2
+    assert not any({"emotion_uar", "value"} & set(row) for row in rows)
+    assert reports[-1].result is not None
+    assert {"emotion_uar", "speaker_eer", "speaker_accuracy"} <= set(reports[-1].result["test_scores"])
 
 
 def test_more_seeds_are_a_further_look_and_the_same_seeds_none(tmp_path: Path) -> None:
