@@ -43,7 +43,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noq
 
 from sermtl.errors import StudyError  # noqa: E402
 
+DEAD = "no node of Ray is alive: its process died, or the machine was too busy to answer it"
+
 __all__ = [
+    "DEAD",
     "NodeAffinitySchedulingStrategy",
     "Resources",
     "connect",
@@ -104,6 +107,8 @@ def connect(resources: Resources) -> int | None:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(4, min(fits, 16)))
         return resources.slots
     if fits < 1:
+        if not any(node["Alive"] for node in ray.nodes()):  # type: ignore[no-untyped-call]
+            raise StudyError(f"{DEAD}; the same command continues the study")
         has = ray.cluster_resources()  # type: ignore[no-untyped-call]
         raise StudyError(
             f"a trial takes {resources.cpus_per_trial} CPU(s) and {resources.gpus_per_trial} GPU(s), but there are "

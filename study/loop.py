@@ -23,7 +23,7 @@ from optuna.exceptions import StorageInternalError
 
 from sermtl.errors import INTERRUPTED, SermtlError, StudyError
 from sermtl.files import NO_ROOM
-from study.cluster import lost, ray, tune
+from study.cluster import DEAD, lost, ray, tune
 from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
@@ -37,7 +37,6 @@ WRITING = (OSError, sqlite3.Error, StorageInternalError)  # what a full disk or 
 BACKUP_S = 300.0  # between two copies of the database
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
 ASK_S = 10.0  # between two looks at whether any node of Ray is alive
-DEAD = "no node of Ray is alive: its process died, or the machine was too busy to answer it"
 LEAVE_S = 6.0  # what Ray gets to let go of a driver that wants to leave
 SAVE_S = 4.0  # what an interrupted study gives its workers to write their checkpoints
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+import study.cluster
 from sermtl.errors import StudyError
-from study.cluster import _apart, services
+from study.cluster import Resources, _apart, connect, services
 from study.lock import lock_study
 from study.loop import Interrupted, Leave, Loop
 from study.store import TrialBook, open_storage
@@ -162,3 +163,16 @@ def test_a_signal_ends_the_wait_for_a_database_that_another_process_holds(tmp_pa
     with pytest.raises(Interrupted):
         loop.raise_fault()
     storage.engine.dispose()
+
+
+def test_a_ray_that_died_before_the_first_trial_is_no_lack_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {"Alive": False}
+    monkeypatch.setattr(study.cluster, "free_slots", lambda: None)
+    monkeypatch.setattr(study.cluster.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(study.cluster.ray, "cluster_resources", dict)
+    monkeypatch.setattr(study.cluster.ray, "nodes", lambda: [node])
+    with pytest.raises(StudyError, match=r"no node of Ray is alive: .*; the same command continues the study"):
+        connect(Resources(device="cpu"))
+    node["Alive"] = True
+    with pytest.raises(StudyError, match="there are 0 and 0; lower --cpus-per-trial"):
+        connect(Resources(device="cpu"))

@@ -204,6 +204,7 @@ class Campaign:
                 break
             if code not in (-signal.SIGKILL, 130):
                 return  # it ended by itself: said already
+        self._answer_again()  # the doctor asks the server
         self.tally.add("no recorded ending ever changes", len(endings.records), endings.wrong)
         for promise, keeps in PROMISES.items():
             extra = self._doctors(stores) if keeps.__name__ == "the_doctor_finds_nothing" else ()
@@ -271,7 +272,8 @@ class Campaign:
         if not _lives(driver.pid):
             return
         if blow.kind == "worker":
-            workers = [p for p in _family(driver.pid) if _title(p).startswith("ray::")]
+            # not Ray's own agents: the node dies with either
+            workers = [p for p in _family(driver.pid) if _title(p).startswith("ray::") and "Agent" not in _title(p)]
             if workers:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self.dice.choice(workers).kill()
