@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -83,7 +84,8 @@ def _longest(arm: Arm) -> dict[str, int]:
     longest = {}
     for distribution in (knob.distribution for knob in arm.knobs if knob.name == "epochs"):
         assert isinstance(distribution, IntDistribution | CategoricalDistribution)
-        longest["epochs"] = distribution.high if isinstance(distribution, IntDistribution) else max(distribution.choices)
+        reach: Any = (distribution.high,) if isinstance(distribution, IntDistribution) else distribution.choices
+        longest["epochs"] = int(max(reach))
     return longest
 
 

@@ -67,7 +67,9 @@ def contrasts_table(question: QuestionResult) -> Table:
         f"speakers × seeds × {_repeated(question.contrast)}",
     )
     cut = any("100.0" in cell for row in rows for cell in row.cells[2:4])
-    notes = (f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",)
+    notes: tuple[str, ...] = (
+        f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",
+    )
     notes += ("An interval ends at ±100 points, the most that two scores can differ by.",) if cut else ()
     return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnn", tuple(rows), notes, "contrasts.csv")
 
