@@ -157,7 +157,7 @@ class Tally:
 
     @property
     def kept(self) -> bool:
-        return bool(self.found) and not any(wrong for _, wrong in self.found.values())
+        return set(PROMISES) <= set(self.found) and not any(wrong for _, wrong in self.found.values())
 
 
 class Campaign:
@@ -198,10 +198,11 @@ class Campaign:
             code = self._start(nursery, options, left)
             self._back()
             endings.look()
-            if code == 0 and self._behind:  # MLflow was away to the end: as the study has said, the same command catches up
-                self._answer_again()
-            elif code == 0:
+            if code == 0 and not self._behind:
                 break
+            if code == 0:  # MLflow was away to the end: as the study has said, the same command catches up
+                self._answer_again()
+                continue
             if code not in (-signal.SIGKILL, 130):
                 return  # it ended by itself: said already
         self._answer_again()  # the doctor asks the server
