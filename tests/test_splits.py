@@ -150,7 +150,8 @@ def test_no_speaker_is_in_two_parts(
     try:
         split = make_split(corpus, make_config(values))
     except SplitError:
-        assert speakers < 5  # only a handful of speakers may be too few
+        # a handful of speakers may be too few, and so is what a large test part leaves for train and dev
+        assert speakers < 5 or (not folds and speakers - round(test_fraction * speakers) < 2)
         return
     found = parts(corpus, split)
     assert sorted(np.concatenate(list(found.values())).tolist()) == list(range(len(corpus)))
