@@ -1,14 +1,18 @@
 """Files are written whole or not at all: a temporary file beside the target, flushed to disk, then renamed."""
 
+import contextlib
 import errno
 import hashlib
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # What a full, read-only or failing disk raises: never the fault of the run that meets it.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+ABANDONED_S = 3600.0  # nobody who lives leaves a temporary file unchanged for so long
 
 
 def existing_file(path: Path) -> Path:
@@ -51,6 +55,14 @@ def sweep(folder: Path) -> None:
     """Remove the temporary files that killed writers have left below a folder."""
     for path in folder.rglob(".*.part*"):
         path.unlink(missing_ok=True)
+
+
+def sweep_abandoned(folder: Path, pattern: str) -> None:
+    """Remove what killed processes have left in a folder that others work in too, on any machine: what is old enough."""
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

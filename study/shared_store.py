@@ -17,6 +17,7 @@ from typing import Any
 from sermtl import fetch
 from sermtl.corpus import Corpus
 from sermtl.errors import CorpusError, SermtlError, StudyError
+from sermtl.files import sweep_abandoned
 from study.cluster import NodeAffinitySchedulingStrategy, Resources, connect, nodes_with_room, ray
 from study.job import Workplace
 from study.lock import session_of
@@ -42,6 +43,7 @@ def check_nodes(runs: Path, corpus: Corpus, resources: Resources) -> int:
     """
     connect(resources)
     runs.mkdir(parents=True, exist_ok=True)
+    sweep_abandoned(runs, ".probe-*")
     folder = runs.resolve() / f".probe-{secrets.token_hex(8)}"
     word = secrets.token_hex(8)
     try:

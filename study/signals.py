@@ -36,6 +36,13 @@ def leave_terminal(number: int) -> None:
                 os.dup2(nowhere.fileno(), stream)
 
 
+def reader_left() -> None:
+    """Who read standard output, such as `head`, has gone: that ends a study as SIGTERM does, and says so on stderr."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    signal.raise_signal(signal.SIGTERM)
+
+
 def stop_in_one_line() -> None:
     """From now on, as long as nothing is running that would have to be closed, a signal is one line and the end."""
 

@@ -38,23 +38,23 @@ class Table:
 
 def contrasts_table(question: QuestionResult) -> Table:
     """Every contrast of a question, the primary one first."""
-    rows = [_contrast_row("multi-task − control (primary)", question.contrast, "strong")]
-    rows += [
-        _contrast_row(f"multi-task − control, look {look.number} ({len(look.seeds)} seeds)", look.contrast)
+    named: list[tuple[str, Contrast | None]] = [("multi-task − control (primary)", question.contrast)]
+    named += [
+        (f"multi-task − control, look {look.number} ({len(look.seeds)} seeds)", look.contrast)
         for look in question.looks
         if look.number > 1
     ]
-    rows += [_contrast_row(f"multi-task − control, {score_words(score)}", c) for score, c in question.secondary.items()]
+    named += [(f"multi-task − control, {score_words(score)}", contrast) for score, contrast in question.secondary.items()]
     if square := question.square:
-        named = (
+        named += [
             ("second task on − off, in multi-task's recipe", square.task_in_mtl_recipe),
             ("second task on − off, in control's recipe", square.task_in_control_recipe),
             ("multi-task's − control's recipe, second task off", square.recipe_without_task),
             ("multi-task's − control's recipe, second task on", square.recipe_with_task),
-        )
-        rows += [_contrast_row(words, contrast) for words, contrast in named]
+        ]
     for arm, (against, above) in question.placebo.items():
-        rows += [_contrast_row(f"multi-task − {arm_words(arm)}", against), _contrast_row(f"{arm_words(arm)} − control", above)]
+        named += [(f"multi-task − {arm_words(arm)}", against), (f"{arm_words(arm)} − control", above)]
+    rows = [_contrast_row(words, contrast, "" if place else "strong") for place, (words, contrast) in enumerate(named)]
     columns = (
         "contrast",
         "Δ, points",
@@ -66,7 +66,7 @@ def contrasts_table(question: QuestionResult) -> Table:
         "df",
         f"speakers × seeds × {_repeated(question.contrast)}",
     )
-    cut = any("100.0" in cell for row in rows for cell in row.cells[2:4])
+    cut = any(abs(end) == 1 for _, c in named if c for end in (c.low, c.high, c.low90, c.high90))
     notes: tuple[str, ...] = (
         f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",
     )

@@ -13,16 +13,24 @@ from rich.text import Text
 
 from study.progress import ArmProgress, Progress, Running
 from study.record import Identity, TrialRecord
+from study.signals import reader_left
 from study.wording import duration
 
 STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "bold red"}
+
+
+class Paper(Console):
+    """Standard output. When nobody reads it any more, rich would end the process; a study stops, as for a signal."""
+
+    def on_broken_pipe(self) -> None:
+        reader_left()
 
 
 class View:
     """Shows a study's progress on `console`: live where that is a terminal, as plain lines where it is not."""
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=False)
+        self._console = console or Paper(highlight=False, soft_wrap=False)
         self._clock = clock
         self._progress: Progress | None = None
         self._live: Live | None = None

@@ -73,6 +73,36 @@ with loop.signals():
     assert (child.returncode, said) == (0, "stopped by its own will\n")
 
 
+@pytest.mark.parametrize("where", ["interruptible()", "loop.signals()"])
+def test_a_reader_that_leaves_stops_the_study(where: str) -> None:
+    """`python -m study.run ... | head -1`: the rest of the output is nobody's, and the study stops as for a signal."""
+    script = f"""
+import sys, time
+from pathlib import Path
+from study.loop import Loop
+from study.signals import interruptible
+from study.view import View
+view, loop = View(), Loop(Path(), None, None)
+try:
+    with {where}:
+        for line in range(200_000):
+            view.header([f"line {{line}}"])
+            if loop.stopping.is_set():
+                raise KeyboardInterrupt
+except KeyboardInterrupt:
+    view.header(["more"])
+    print("stopped", file=sys.stderr)
+    sys.exit(130)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "line 0\n"
+    child.stdout.close()
+    assert child.stderr is not None
+    with child.stderr:
+        assert (child.stderr.read().splitlines()[-1], child.wait(60)) == ("stopped", 130)
+
+
 def test_nohup_is_respected() -> None:
     script = """
 import os, signal, time

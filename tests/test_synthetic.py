@@ -1,7 +1,9 @@
 """The synthetic corpus: CREMA-D's shape, stable clips, and emotion that is relative to the voice exactly as much as asked."""
 
 import multiprocessing
+import os
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +201,16 @@ def test_the_default_file_is_made_once_for_each_setting(tmp_path: Path) -> None:
     assert default_synthetic(tmp_path, SMALL) == path
     assert path.stat().st_mtime_ns == written
     assert default_synthetic(tmp_path, replace(SMALL, relative=0.0)) != path
+
+
+def test_what_a_killed_maker_left_is_removed_and_what_another_is_writing_is_not(tmp_path: Path) -> None:
+    path = default_synthetic(tmp_path, SMALL)
+    left, at_work = tmp_path / f".{path.name}.12.samples", tmp_path / f".{path.name}.13.part"
+    left.touch()
+    at_work.touch()
+    os.utime(left, (time.time() - 4000, time.time() - 4000))
+    default_synthetic(tmp_path, SMALL)
+    assert (left.exists(), at_work.exists()) == (False, True)
 
 
 def test_two_processes_may_make_the_same_file_at_once(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from sermtl.config import SAMPLE_RATE_HZ
 from sermtl.corpora.voice import SENTENCES, Delivery, Room, Tract, speak
 from sermtl.corpus import Clip, write_corpus
 from sermtl.errors import ConfigError
+from sermtl.files import sweep_abandoned
 
 VERSION = 2  # of the generator; raised when the same settings no longer give the same audio
 FIRST_SPEAKER = 1001  # CREMA-D's actors are 1001 to 1091
@@ -217,6 +218,7 @@ def default_synthetic(folder: Path, settings: SyntheticSettings = SyntheticSetti
     """
     identity = hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode()).hexdigest()
     path = Path(folder) / f"synthetic-{identity[:12]}.arrow"
+    sweep_abandoned(path.parent, f".{path.name}.*")
     if not path.exists():
         write_synthetic(path, settings)
     return path

@@ -8,6 +8,7 @@ process on it, when its first process is killed; all of them die with the proces
 Needs root, and Debian's iproute2, openssh-server, openssh-client, rsync and util-linux.
 """
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -95,6 +96,8 @@ def need_root_and_tools() -> None:
         raise StudyError(
             f"not found: {', '.join(missing)}; apt-get install iproute2 openssh-server openssh-client rsync util-linux"
         )
+    if importlib.util.find_spec("aiohttp_cors") is None:  # the hosts reach no package index: they get this environment's packages
+        raise StudyError('Ray here lacks what a cluster needs; pip install -e ".[cluster]"')
 
 
 @contextmanager
