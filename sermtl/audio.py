@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.config import SAMPLE_RATE_HZ
 from sermtl.errors import CorpusError
 from sermtl.files import existing_file
+from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"))
 LONGEST_S = 600.0  # a clip is an utterance; a longer file is most likely an uncut session
 LONGEST_FRAMES = round(LONGEST_S * 48_000)  # bounds the memory that a small file of silence at a great rate would take
 RATES_HZ = (1_000, 200_000)  # the filter that resamples grows with the rate that a header claims
 BLOCK_SAMPLES = 2**22  # decoded at once, all channels together
-FULL_SCALE = 32768  # int16
 BLOCK_OUTPUTS = 20  # samples that one block of the decimation gives: its filter then reaches just over the next block
 ONE_THREAD = 2**18  # multiplications up to which OpenBLAS starts no threads: there is a worker on every core already
 LFS_MARK = b"version https://git-lfs"
@@ -70,11 +69,12 @@ def _mixed_down(file: Any) -> NDArray[np.float32]:
     exact = file.subtype == "PCM_16"
     blocks = [np.zeros(0, np.float32)]
     while len(block := file.read(max(1, BLOCK_SAMPLES // file.channels), dtype="int16" if exact else "float32", always_2d=True)):
-        mixed = block[:, 0].astype(np.float32)
-        for channel in range(1, file.channels):  # many times faster than `mean` over so short an axis
-            mixed += block[:, channel]
+        sound = block.astype(np.float32, copy=False)
+        mixed = sound[:, 0] if file.channels == 1 else sound[:, 0] + sound[:, 1]
+        for channel in range(2, file.channels):  # many times faster than `mean` over so short an axis
+            mixed += sound[:, channel]
         blocks.append(mixed / np.float32(file.channels * (FULL_SCALE if exact else 1)))
-    return np.concatenate(blocks)
+    return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
 
 
 def resample(sound: NDArray[np.float32], rate_hz: int) -> NDArray[np.float32]:
@@ -130,7 +130,7 @@ def to_int16(sound: NDArray[np.float32]) -> NDArray[np.int16]:
     """Samples in [-1, 1) as int16, louder ones clipped. Raises AudioError of kind 'unreadable' for NaN or infinity."""
     if not np.isfinite(sound).all():
         raise AudioError("unreadable", "holds samples that are not finite numbers")
-    samples: NDArray[np.int16] = np.clip(np.rint(sound * np.float32(FULL_SCALE)), -32768, 32767).astype(np.int16)
+    samples: NDArray[np.int16] = np.clip(np.rint(sound * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
     return samples
 
 

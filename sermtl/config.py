@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from sermtl.errors import ConfigError, did_you_mean
 from sermtl.files import existing_file
-
-SAMPLE_RATE_HZ = 16_000  # every corpus file is stored at this rate
+from sermtl.pcm import SAMPLE_RATE_HZ
 
 LONGEST_TOML_BYTES = 2**16  # TOML takes time that grows with the square of a dotted key
 

@@ -24,9 +24,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sermtl.about import FORMAT, check_batch, check_label, read_about
-from sermtl.config import SAMPLE_RATE_HZ
 from sermtl.errors import CorpusError, SealedError, SplitError
 from sermtl.files import existing_file, whole_file
+from sermtl.pcm import SAMPLE_RATE_HZ
 from sermtl.tasks import age_band
 
 METADATA_KEY = b"sermtl"

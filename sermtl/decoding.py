@@ -1,13 +1,18 @@
-"""Decode many audio files on all cores, in order, with bounded memory; a file that crashes the decoder is a defect, not a crash."""
+"""Decode many audio files on all cores, in order, with bounded memory; a file that crashes the decoder is a defect, not a crash.
+
+Each process writes the samples it has decoded to a file of its own, a part; only where they lie goes to the parent.
+"""
 
 import hashlib
 import multiprocessing
 import os
+import secrets
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +21,11 @@ from numpy.typing import NDArray
 
 from sermtl.audio import AudioError, read_audio
 from sermtl.defects import examine
+from sermtl.memory import keep_freed_memory
 
 FILES_PER_CALL = 16  # handed to a worker at once
-FILES_PER_WORKER = 150  # fewer are decoded sooner than one more worker starts
+FILES_PER_WORKER = 250  # fewer are decoded sooner than one more worker starts
+PARTS = "samples-*"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +35,46 @@ class Sound:
     samples: NDArray[np.int16] | None
     digest: bytes
     flaw: tuple[str, str] | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One decoded file: its `length` samples begin at sample `start` of the file `part`; None where it could not be decoded.
+
+    digest: of the samples, hexadecimal; flaw: what is wrong with the sound, (kind, detail)
+    """
+
+    part: str
+    start: int
+    length: int | None
+    digest: str
+    flaw: tuple[str, str] | None
+
+
+class Part:
+    """A new file in `folder` that one process appends samples to, int16, one clip after the other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = open(folder / PARTS.replace("*", secrets.token_hex(8)), "xb")  # noqa: SIM115 (open as long as the process works)
+        self._name, self._length = Path(self._file.name).name, 0
+
+    def add(self, sound: Sound) -> Entry:
+        """Append a sound; it is in the file after the next `flush`."""
+        if sound.samples is None:
+            return Entry("", 0, None, "", sound.flaw)
+        entry = Entry(self._name, self._length, len(sound.samples), sound.digest.hex(), sound.flaw)
+        self._file.write(sound.samples.data)
+        self._length += len(sound.samples)
+        return entry
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+Decode = Callable[[Path], Sound]
 
 
 def decode(path: Path) -> Sound:
@@ -41,32 +88,37 @@ def decode(path: Path) -> Sound:
     return Sound(samples, hashlib.sha256(samples.data).digest(), examine(samples))
 
 
-def decode_all(paths: Sequence[Path], jobs: int | None = None, decode: Callable[[Path], Sound] = decode) -> Iterator[Sound]:
-    """One Sound per path, in order. jobs: workers, by default one per core, fewer for few files; 1 works in this process."""
+def decode_all(paths: Sequence[Path], folder: Path, jobs: int | None = None, decode: Decode = decode) -> Iterator[Entry]:
+    """One Entry per path, in order, its samples in a part in `folder` already.
+
+    jobs: workers, by default one per core, fewer for few files; 1 works in this process. Raises OSError for a full disk.
+    """
     if jobs is None:
         jobs = min(len(os.sched_getaffinity(0)), 1 + len(paths) // FILES_PER_WORKER)
-    if jobs == 1:
-        yield from map(decode, paths)
-        return
     chunks = [paths[start : start + FILES_PER_CALL] for start in range(0, len(paths), FILES_PER_CALL)]
+    if jobs == 1:
+        with closing(Part(folder)) as part:
+            for chunk in chunks:
+                yield from _decoded(decode, chunk, part)
+        return
     done = 0
     while done < len(chunks):
         try:
-            for sounds in _in_parallel(chunks[done:], jobs, decode):
-                yield from sounds
+            for entries in _in_parallel(chunks[done:], folder, jobs, decode):
+                yield from entries
                 done += 1
         except BrokenProcessPool:  # some file killed a worker: go through the next files one by one to find it, then go on
-            yield from _one_by_one(chunks[done], decode)
+            yield from _one_by_one(chunks[done], folder, decode)
             done += 1
 
 
-def _in_parallel(chunks: Sequence[Sequence[Path]], jobs: int, decode: Callable[[Path], Sound]) -> Iterator[list[Sound]]:
-    with _pool(jobs) as pool:
-        waiting: deque[Future[list[Sound]]] = deque()
+def _in_parallel(chunks: Sequence[Sequence[Path]], folder: Path, jobs: int, decode: Decode) -> Iterator[list[Entry]]:
+    with _pool(jobs, folder) as pool:
+        waiting: deque[Future[list[Entry]]] = deque()
         try:
             for chunk in chunks:
                 waiting.append(pool.submit(_decode_chunk, decode, chunk))
-                if len(waiting) > 2 * jobs:  # bounds what has been decoded and not yet taken
+                if len(waiting) > 4 * jobs:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -74,28 +126,42 @@ def _in_parallel(chunks: Sequence[Sequence[Path]], jobs: int, decode: Callable[[
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _one_by_one(paths: Sequence[Path], decode: Callable[[Path], Sound]) -> Iterator[Sound]:
-    pool = _pool(1)
+def _one_by_one(paths: Sequence[Path], folder: Path, decode: Decode) -> Iterator[Entry]:
+    pool = _pool(1, folder)
     try:
         for path in paths:
             try:
-                yield pool.submit(decode, path).result()
+                yield from pool.submit(_decode_chunk, decode, [path]).result()
             except BrokenProcessPool:
-                yield Sound(None, b"", ("unreadable", "it crashed the audio decoder"))
+                yield Entry("", 0, None, "", ("unreadable", "it crashed the audio decoder"))
                 pool.shutdown()
-                pool = _pool(1)
+                pool = _pool(1, folder)
     finally:
         pool.shutdown()
 
 
-def _decode_chunk(decode: Callable[[Path], Sound], paths: Sequence[Path]) -> list[Sound]:
-    return [decode(path) for path in paths]
+def _decoded(decode: Decode, paths: Sequence[Path], part: Part) -> list[Entry]:
+    entries = [part.add(decode(path)) for path in paths]
+    part.flush()
+    return entries
 
 
-def _pool(jobs: int) -> ProcessPoolExecutor:
+# ---- in a worker ---------------------------------------------------------------------------------------------------
+
+_part: Part  # this worker's, open until it ends
+
+
+def _pool(jobs: int, folder: Path) -> ProcessPoolExecutor:
     # Spawned, not forked: the parent may have threads (Arrow's), and a forked child could then hang.
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupt)
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(folder,))
 
 
-def _ignore_interrupt() -> None:
+def _begin(folder: Path) -> None:
+    global _part
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    keep_freed_memory()
+    _part = Part(folder)
+
+
+def _decode_chunk(decode: Decode, paths: Sequence[Path]) -> list[Entry]:
+    return _decoded(decode, paths, _part)

@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.config import SAMPLE_RATE_HZ
-from sermtl.corpus import DEMOGRAPHICS
+from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
 
 Labels = dict[str, str | None]
 
@@ -65,7 +64,7 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
     if len(samples) < SHORTEST_S * SAMPLE_RATE_HZ:
         return "too short", f"{len(samples) / SAMPLE_RATE_HZ:.3f} s, under {SHORTEST_S} s"
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float32)
-    level_dbfs = np.sort(10 * np.log10(np.maximum(np.square(frames).mean(axis=1), 1e-4) / 32768.0**2))
+    level_dbfs = np.sort(10 * np.log10(np.maximum(np.square(frames).mean(axis=1), 1e-4) / FULL_SCALE**2))
     floor, loud = level_dbfs[len(level_dbfs) // 10], level_dbfs[round(0.98 * (len(level_dbfs) - 1))]  # 10th and 98th percentile
     if loud < DIGITAL_SILENCE_DBFS:
         return "silent", "no sound" if not samples.any() else f"its loudest frames are at {loud:.0f} dBFS"
@@ -99,7 +98,7 @@ def _differing(labels: list[Labels]) -> list[str]:
     return [key for key in keys if len({row.get(key) for row in labels}) > 1]
 
 
-def missing_labels(clips: Iterable[tuple[str, Labels]], demographics: Sequence[str] = DEMOGRAPHICS) -> list[Defect]:
+def missing_labels(clips: Iterable[tuple[str, Labels]], demographics: Sequence[str]) -> list[Defect]:
     """Harmless gaps: clips without an emotion, and speakers without one of the `demographics` the corpus should have."""
     found: list[Defect] = []
     speakers: dict[str | None, Labels] = {}

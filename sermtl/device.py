@@ -1,10 +1,7 @@
-"""What a device does well: bfloat16 products where it has units for them, and memory that is kept once it is had."""
+"""What a device does well: bfloat16 products where it has units for them."""
 
-import ctypes
-import functools
 import platform
 import re
-import sys
 from contextlib import AbstractContextManager
 
 import torch
@@ -59,21 +56,3 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)  # from pageable memory the copy would wait for the whole queue
-
-
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
-
-
-@functools.cache
-def keep_freed_memory() -> bool:
-    """Have glibc's malloc keep the memory of freed tensors for the next ones. Returns whether it will.
-
-    By default every map of a large network is a fresh mapping, whose pages the kernel must zero first: a third of a training
-    step's time. For the whole process and for good: its resident memory stays at its peak.
-    """
-    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
-        return False
-    libc = ctypes.CDLL(None)
-    options = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 64 * 2**20}
-    accepted = [libc.mallopt(option, value) for option, value in options.items()]
-    return all(accepted)

@@ -8,11 +8,11 @@ window="hamming", nperseg=400, noverlap=240, nfft=1024, mode="magnitude")` gives
 import torch
 from torch import Tensor, nn
 
-from sermtl.config import SAMPLE_RATE_HZ, RunConfig
+from sermtl.config import RunConfig
+from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
 
 LOG_GAIN = 1e6  # log amplitude is ln(1 + gain * power): 0 in silence, so that zero padding is silence, and linear below -60 dB
 SMALLEST_STD = {"magnitude": 1e-4, "power": 1e-8, "log": 1e-4}  # a bin that moves less over time is divided by this
-FULL_SCALE = 32768.0  # int16
 
 
 def frame_count(samples: int, config: RunConfig) -> int:

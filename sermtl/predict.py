@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from sermtl.audio import read_audio
 from sermtl.batches import cut, cut_start
 from sermtl.checkpoint import read_weights
-from sermtl.config import SAMPLE_RATE_HZ, RunConfig, make_config
+from sermtl.config import RunConfig, make_config
 from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser
 from sermtl.features import FrontEnd
 from sermtl.forward import evaluation_places, mean_logits
 from sermtl.model import VGGVox
+from sermtl.pcm import SAMPLE_RATE_HZ
 
 SHOWN_CLASSES = 6  # of a task, in the printed text
 

@@ -19,10 +19,10 @@ from sermtl.corpora.manifest import list_manifest
 from sermtl.corpora.ravdess import list_ravdess
 from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
 from sermtl.corpus import Clip, Corpus, write_corpus
-from sermtl.decoding import decode_all
+from sermtl.decoding import Entry, decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
 from sermtl.errors import CorpusError, Parser
-from sermtl.spool import Entry, Spool, spooled
+from sermtl.spool import Spool, spooled
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
 Item = TypeVar("Item")
@@ -81,7 +81,7 @@ def _decode(listing: Listing, spool: Spool, keep_all: bool, jobs: int | None, qu
     recordings, before = listing.recordings, len(spool.entries)
     if before and not quiet:
         print(f"going on from an interrupted run: {before} of {len(recordings)} files are decoded", file=sys.stderr)
-    entries = spool.decode(decode_all([recording.path for recording in recordings[before:]], jobs))
+    entries = spool.note(decode_all([recording.path for recording in recordings[before:]], spool.folder, jobs))
     for recording, entry in zip(recordings, _with_progress(entries, len(recordings), quiet), strict=True):
         flaw = entry.flaw if entry.length is None else recording.flaw or entry.flaw
         if flaw:

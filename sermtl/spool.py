@@ -1,8 +1,8 @@
 """What has been decoded of a corpus in the making, beside its output: an interrupted `prepare` goes on from there.
 
-A hidden folder holds two files: `samples`, all clips' int16 samples one after the other, and `journal`, JSON lines. Its first
-line names the code that decodes; each other one is a source file, in the listing's order: its path, size and time of change,
-where its samples lie, their digest, and what is wrong with it. A line is written after its samples.
+A hidden folder holds the parts that the decoding processes write, int16 samples, and `journal`, JSON lines. Its first line
+names the code that decodes; each other one is a source file, in the listing's order: its path, size and time of change, where
+its samples lie, their digest, and what is wrong with it. A line is written after its samples.
 
 What was decoded counts up to the first file that is another one now, or whose samples are not what their digest says.
 """
@@ -14,31 +14,18 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sermtl import audio, defects
-from sermtl.decoding import Sound
+from sermtl.decoding import PARTS, Entry
 from sermtl.errors import CorpusError
 
 FILES_PER_FLUSH = 64
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One decoded source file: its `length` samples begin at `start` of the spool; None where it could not be decoded.
-
-    digest: of the samples, hexadecimal; flaw: what is wrong with the sound, (kind, detail)
-    """
-
-    start: int
-    length: int | None
-    digest: str
-    flaw: tuple[str, str] | None
 
 
 class Spool:
@@ -54,47 +41,51 @@ class Spool:
         except OSError:
             self._journal.close()
             raise CorpusError(f"{output}: another prepare is writing it; wait for it, or choose another place with -o") from None
-        self._samples = open(self.folder / "samples", "ab+")  # noqa: SIM115
+        self._parts: dict[str, BinaryIO] = {}
         self.entries = self._restored()
+        self._remove_parts()
 
-    def decode(self, sounds: Iterable[Sound]) -> Iterator[Entry]:
-        """All entries: those there are, then one for each of `sounds`, those of the paths from there on."""
+    def note(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """All entries: those there are, then `entries`, those of the paths from there on, as they are decoded."""
         yield from list(self.entries)
         lines: list[str] = []
-        for path, sound in zip(self._paths[len(self.entries) :], sounds, strict=True):
-            start, length = self._end(), None if sound.samples is None else len(sound.samples)
-            if sound.samples is not None:
-                self._samples.write(sound.samples.data)
-            self.entries.append(Entry(start, length, sound.digest.hex(), sound.flaw))
-            lines.append(_line(path, self.entries[-1]))
+        for path, entry in zip(self._paths[len(self.entries) :], entries, strict=True):
+            self.entries.append(entry)
+            lines.append(_line(path, entry))
             if len(lines) == FILES_PER_FLUSH:
                 self._write(lines)
                 lines = []
-            yield self.entries[-1]
+            yield entry
         self._write(lines)
 
     def samples(self, entry: Entry) -> NDArray[np.int16]:
-        """The samples of one entry, read anew: mapped, they would all count as this process's memory."""
-        return np.fromfile(self.folder / "samples", np.int16, entry.length or 0, offset=2 * entry.start)
+        """The samples of one entry, read anew: mapped, they would all count as this process's memory. Raises OSError."""
+        if entry.part not in self._parts:
+            self._parts[entry.part] = open(self.folder / entry.part, "rb")  # noqa: SIM115 (open as long as the spool is)
+        return np.frombuffer(os.pread(self._parts[entry.part].fileno(), 2 * (entry.length or 0), 2 * entry.start), np.int16)
 
     def close(self) -> None:
-        self._samples.close()
         self._journal.close()
+        for part in self._parts.values():
+            part.close()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
 
-    def _end(self) -> int:
-        return self.entries[-1].start + (self.entries[-1].length or 0) if self.entries else 0
-
     def _write(self, lines: list[str]) -> None:
-        self._samples.flush()
         self._journal.writelines(lines)
         self._journal.flush()
 
+    def _remove_parts(self) -> None:
+        """Those of a killed run that no entry needs."""
+        needed = {entry.part for entry in self.entries}
+        for path in self.folder.glob(PARTS):
+            if path.name not in needed:
+                path.unlink()
+
     def _restored(self) -> list[Entry]:
-        """The entries that still hold, with both files cut off behind them."""
+        """The entries that still hold, with the journal cut off behind them."""
         self._journal.seek(0)
         header, *lines = [*self._journal.read().splitlines(keepends=True), ""][: 1 + len(self._paths)]
         entries: list[Entry] = []
@@ -106,14 +97,14 @@ class Spool:
         self._journal.truncate(0)
         self._journal.writelines([_header(), *lines[: len(entries)]])
         self._journal.flush()
-        self._samples.truncate(2 * (entries[-1].start + (entries[-1].length or 0)) if entries else 0)
         return entries
 
     def _read(self, line: str) -> Entry | None:
         """The entry of a journal's line; None for a line cut off, or samples that are not what it says."""
         try:
             found = json.loads(line)
-            entry = Entry(found["start"], found["length"], found["digest"], found["flaw"] and (found["flaw"][0], found["flaw"][1]))
+            flaw = found["flaw"] and (found["flaw"][0], found["flaw"][1])
+            entry = Entry(Path(found["part"]).name, found["start"], found["length"], found["digest"], flaw)
             held = entry.length is None or hashlib.sha256(self.samples(entry).data).hexdigest() == entry.digest
         except (ValueError, LookupError, TypeError, OSError):
             return None

@@ -22,10 +22,11 @@ from sermtl.batches import CUTS, Batches, split_batches
 from sermtl.checkpoint import check_same, read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus, Split
-from sermtl.device import autocast, keep_freed_memory, multiplies_bf16, send
+from sermtl.device import autocast, multiplies_bf16, send
 from sermtl.errors import CheckpointError, DivergedError, SplitError
 from sermtl.evaluate import Outputs, Pairs, Scores, evaluate, make_pairs
 from sermtl.forward import outputs_of
+from sermtl.memory import keep_freed_memory
 from sermtl.model import VGGVox, dropout, part_generator
 from sermtl.optimizer import learning_rate, make_optimizer
 from sermtl.placebo import training_labels

@@ -1,5 +1,6 @@
 """prepare: audio of any kind to one corpus file; every kind of defect is found, named, and dropped or kept."""
 
+import hashlib
 import itertools
 import os
 from pathlib import Path
@@ -139,17 +140,20 @@ def crashing(path: Path) -> Sound:
 
 def test_parallel_equals_serial_and_keeps_the_order(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{number}.wav", tone(0.1 + number / 1000)) for number in range(40)]
-    serial, parallel = list(decode_all(paths, jobs=1)), list(decode_all(paths, jobs=2))
-    assert [sound.digest for sound in serial] == [sound.digest for sound in parallel]
-    assert [len(sound.samples) for sound in serial if sound.samples is not None] == [1600 + 16 * number for number in range(40)]
+    serial, parallel = list(decode_all(paths, tmp_path, jobs=1)), list(decode_all(paths, tmp_path, jobs=2))
+    assert [entry.digest for entry in serial] == [entry.digest for entry in parallel]
+    assert [entry.length for entry in serial] == [1600 + 16 * number for number in range(40)]
+    for entry in parallel:
+        samples = np.fromfile(tmp_path / entry.part, np.int16, entry.length or 0, offset=2 * entry.start)
+        assert hashlib.sha256(samples.data).hexdigest() == entry.digest
 
 
 def test_a_file_that_crashes_the_decoder_is_a_defect(tmp_path: Path) -> None:
     names = [f"{number}.wav" for number in range(20)]
     names[3] = "bad3.wav"
-    sounds = list(decode_all([save(tmp_path / name, tone(0.2)) for name in names], jobs=2, decode=crashing))
-    assert [index for index, sound in enumerate(sounds) if sound.samples is None] == [3]
-    assert sounds[3].flaw == ("unreadable", "it crashed the audio decoder")
+    entries = list(decode_all([save(tmp_path / name, tone(0.2)) for name in names], tmp_path, jobs=2, decode=crashing))
+    assert [index for index, entry in enumerate(entries) if entry.length is None] == [3]
+    assert entries[3].flaw == ("unreadable", "it crashed the audio decoder")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import soundfile
 
 from sermtl import prepare as command
 from sermtl.corpus import Corpus
-from sermtl.decoding import Sound, decode
+from sermtl.decoding import PARTS, Entry, decode_all
 from sermtl.errors import CorpusError
 from sermtl.spool import FILES_PER_FLUSH, Spool
 
@@ -22,8 +22,9 @@ CLIPS = 3 * FILES_PER_FLUSH
 SLOW_PREPARE = """
 import sys, time
 from sermtl import prepare
-from sermtl.decoding import decode
-prepare.decode_all = lambda paths, jobs: (time.sleep(0.005) or decode(path) for path in paths)
+from sermtl.decoding import decode, decode_all
+slowly = lambda path: time.sleep(0.005) or decode(path)
+prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 1, slowly)
 prepare.main(sys.argv[1:])
 """
 
@@ -62,11 +63,11 @@ def source(tmp_path: Path) -> Path:
 
 
 def interrupt_after(clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode_all(paths: list[Path], jobs: int | None) -> Iterator[Sound]:
-        yield from map(decode, paths[:clips])
+    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+        yield from decode_all(paths[:clips], folder, 1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "decode_all", decode_all)
+    monkeypatch.setattr(command, "decode_all", some)
 
 
 def interrupted(source: Path, output: Path) -> Path:
@@ -81,9 +82,9 @@ def interrupted(source: Path, output: Path) -> Path:
 
 def decoded_again(source: Path, output: Path) -> int:
     """Prepare; how many files were decoded for it."""
-    seen = []
+    seen: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "decode_all", lambda paths, jobs: (decode(seen.append(path) or path) for path in paths))  # type: ignore[func-returns-value]
+        patch.setattr(command, "decode_all", lambda paths, folder, jobs: decode_all(seen.extend(paths) or paths, folder, jobs))  # type: ignore[func-returns-value]
         command.main(["manifest", str(source), "-o", str(output), "--jobs", "1"])
     assert len(Corpus.open(output, verify=True)) == CLIPS
     assert not output.with_name(f".{output.name}.decoded").exists()
@@ -123,7 +124,7 @@ def test_a_file_that_changed_since_is_decoded_again_with_all_after_it(source: Pa
 @pytest.mark.parametrize("damage", ["samples", "cut samples", "journal", "no journal", "other code"])
 def test_what_does_not_hold_is_decoded_again(source: Path, tmp_path: Path, damage: str) -> None:
     folder = interrupted(source, tmp_path / "a.arrow")
-    samples, journal = folder / "samples", folder / "journal"
+    [samples], journal = folder.glob(PARTS), folder / "journal"
     content, lines = samples.read_bytes(), journal.read_text().splitlines(keepends=True)
     clip_bytes = 2 * round(0.2 * 16_000)
     if damage == "samples":
@@ -138,6 +139,17 @@ def test_what_does_not_hold_is_decoded_again(source: Path, tmp_path: Path, damag
         journal.write_text("".join(["{}\n", *lines[1:]]))
     expected = CLIPS - 20 if damage in {"samples", "cut samples", "journal"} else CLIPS
     assert decoded_again(source, tmp_path / "a.arrow") == expected
+
+
+def test_parts_that_nothing_needs_are_removed(source: Path, tmp_path: Path) -> None:
+    """What a worker had decoded when it was killed, but nobody had noted."""
+    folder = interrupted(source, tmp_path / "a.arrow")
+    [needed] = folder.glob(PARTS)
+    (folder / PARTS.replace("*", "of-a-killed-worker")).write_bytes(bytes(1000))
+    spool = Spool(tmp_path / "a.arrow", sorted(source.parent.glob("*.wav"), key=lambda path: int(path.stem)))
+    assert list(folder.glob(PARTS)) == [needed]
+    assert len(spool.entries) == 2 * FILES_PER_FLUSH
+    spool.close()
 
 
 def test_a_second_prepare_of_the_same_file_is_refused(source: Path, tmp_path: Path) -> None:

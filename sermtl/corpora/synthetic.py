@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.config import SAMPLE_RATE_HZ
 from sermtl.corpora.voice import SENTENCES, Delivery, Room, Tract, speak
 from sermtl.corpus import Clip, write_corpus
 from sermtl.errors import ConfigError
 from sermtl.files import sweep_abandoned
+from sermtl.pcm import SAMPLE_RATE_HZ
 
 VERSION = 2  # of the generator; raised when the same settings no longer give the same audio
 FIRST_SPEAKER = 1001  # CREMA-D's actors are 1001 to 1091

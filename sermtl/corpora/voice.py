@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.config import SAMPLE_RATE_HZ
+from sermtl.pcm import SAMPLE_RATE_HZ
 
 Array = NDArray[np.float32]
 

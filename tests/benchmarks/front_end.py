@@ -16,8 +16,8 @@ import scipy.signal
 import torch
 
 from sermtl.config import RunConfig
-from sermtl.device import keep_freed_memory
 from sermtl.features import FrontEnd
+from sermtl.memory import keep_freed_memory
 
 
 def scipys(waveforms: np.ndarray) -> np.ndarray:

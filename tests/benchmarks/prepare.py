@@ -123,7 +123,7 @@ def compare(clips: int, ours: list[Command], quarter: Command, peer: list[dict[s
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.prepare", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--clips", type=int, default=1500)
+    parser.add_argument("--clips", type=int, default=3000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--peer-python", default=sys.executable, help="a Python with librosa")
     options = parser.parse_args(argv)

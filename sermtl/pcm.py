@@ -1,0 +1,4 @@
+"""What a sample is, in every corpus file: 16-bit PCM at 16 kHz, one channel."""
+
+SAMPLE_RATE_HZ = 16_000
+FULL_SCALE = 32768  # the magnitude of the most negative sample, taken as 1
