@@ -3,7 +3,7 @@
     python -m tests.benchmarks [--peers ../shared/peers] [--out docs] [--only training]
 
 A peer that is not there is said to be missing; its ratio is then empty, never guessed. A row that this machine cannot measure
-(bf16 on a CPU without its matrix units) stays as it was measured elsewhere: every row names its day, processor and code.
+(bf16 on a CPU without such units) stays as it was measured elsewhere: every row names its day, processor and code.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sermtl.device import cpu_multiplies_bf16
+from sermtl.device import cpu_bf16_units
 from sermtl.files import write_text
 from study.declare import code_version, versions
 
@@ -35,7 +35,7 @@ class Row:
     peer: str | None
     floor: str
     words: Callable[[dict[str, Any]], tuple[str, str, str]]
-    bf16: bool = False  # only where the CPU has bf16 matrix units
+    bf16: str = ""  # only where the CPU has such bf16 units: 'matrix' or 'vector'
 
 
 def training_words(found: dict[str, Any]) -> tuple[str, str, str]:
@@ -92,12 +92,13 @@ def small_words(found: dict[str, Any]) -> tuple[str, str, str]:
     return parts, "its own profile", f"{100 * found['share']:.0f} % of a run"
 
 
-def _training(batch: int, steps: int) -> tuple[Row, Row]:
-    """With bf16 matrix units, and without them: on a CPU that has them the second is measured as if it had not."""
+def _training(batch: int, steps: int) -> tuple[Row, ...]:
+    """With bf16 matrix units, with vector units, and without: a CPU that has either measures the last as if it had not."""
     options = ("--batch", str(batch), "--steps", str(steps))
     name, peer = f"training, batch {batch}", "plain_training.py"
     return (
-        Row(name, "training", options, peer, "4.5 / 3.3 / 1.3", training_words, bf16=True),
+        Row(name, "training", options, peer, "4.5 / 3.3 / 1.3", training_words, bf16="matrix"),
+        Row(f"{name}, bf16 vector units", "training", options, peer, "1.5 / 1.1", training_words, bf16="vector"),
         Row(f"{name}, no bf16 units", "training", (*options, "--without-bf16"), peer, "1.5 / 1.1", training_words),
     )
 
@@ -111,7 +112,7 @@ ROWS = (
     Row("scale, 10,000 trials", "scale", (), None, "20 s, 15 s, 20 MB, 3×", scale_words),
     Row("memory, 4 workers", "memory", (), None, "1 copy, no growth", memory_words),
     Row("packing a GPU", "packing", (), None, "its own curve", packing_words),
-    Row("preparing a corpus", "prepare", ("--clips", "1000"), None, "5×", prepare_words),
+    Row("preparing a corpus", "prepare", ("--clips", "3000"), None, "5×", prepare_words),
     *_training(64, 3),
 )
 
@@ -175,8 +176,8 @@ def main(argv: list[str] | None = None) -> None:
     for row in ROWS:
         if options.only is not None and not row.script.startswith(options.only):
             continue
-        if row.bf16 and not cpu_multiplies_bf16():
-            print(f"{row.name}: not measured, this CPU has no bf16 matrix units", flush=True)
+        if row.bf16 not in ("", cpu_bf16_units()):
+            print(f"{row.name}: not measured, this CPU has no bf16 {row.bf16} units", flush=True)
             continue
         print(f"measuring {row.name} ...", flush=True)
         about = {"when": f"{datetime.now(UTC):%Y-%m-%d}", "load": round(os.getloadavg()[0], 1), "processor": _processor()}

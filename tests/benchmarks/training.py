@@ -23,7 +23,7 @@ import torch
 from sermtl import batches
 from sermtl.config import RunConfig
 from sermtl.corpus import Clip, Corpus, write_corpus
-from sermtl.device import cpu_multiplies_bf16
+from sermtl.device import cpu_bf16_units
 from sermtl.splits import make_split
 from sermtl.train import Run
 from tests.benchmarks.plain_peer import WAYS
@@ -88,7 +88,7 @@ def main() -> None:
         # oneDNN reads it at its first convolution; the peers' processes inherit it
         os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"
         args.precision = "float32"
-    fast_bf16 = not args.without_bf16 and (args.device != "cpu" or cpu_multiplies_bf16())
+    fast_bf16 = not args.without_bf16 and (args.device != "cpu" or bool(cpu_bf16_units()))
     ways = list(WAYS) if fast_bf16 else ["paper", "strong"]
     setting = args.batch, args.steps, args.threads, args.device
     config = RunConfig(width=args.width, precision=args.precision)
@@ -101,7 +101,7 @@ def main() -> None:
     own = max(mine, key=lambda found: found["clips_per_s"])
     ratios = {name.removesuffix("_clips_per_s"): round(own["clips_per_s"] / value, 2) for name, value in best.items()}
     about = {"batch": args.batch, "threads": args.threads, "device": args.device, "torch": torch.__version__}
-    print(json.dumps({"ours": own, "peers": best, "ratios": ratios, "bf16_units": fast_bf16, **about}))
+    print(json.dumps({"ours": own, "peers": best, "ratios": ratios, "bf16_units": cpu_bf16_units() if fast_bf16 else "", **about}))
 
 
 if __name__ == "__main__":
