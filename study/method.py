@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -17,9 +18,18 @@ def how_words(results: Results) -> tuple[str, ...]:
     corpus = (
         f"Corpus {printable(header.corpus.name)}: {header.corpus.clips:,} clips, {count(header.corpus.speakers, 'speaker')}, "
         f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. "
-        f"Size {header.size}, on {printable(header.device)}."
+        f"Size {header.size}, on {printable(header.device)}.{_devices_words(results)}"
     )
     return f"{_search_words(results)} {_confirm_words(results)}", corpus, opened_words(results.opened)
+
+
+def _devices_words(results: Results) -> str:
+    """What the runs' devices have of their own: their precision, and that they were not all alike."""
+    runs = Counter(record.device for record in results.records if record.device and record.state != "FAILED")
+    if len(runs) > 1:
+        where = [f"{number} on {printable(device)}" for device, number in sorted(runs.items())]
+        return f" The runs' devices were not all alike: {listing(where)}."
+    return " Products in bfloat16, sums in float32." if any(device.endswith("bfloat16") for device in runs) else ""
 
 
 def _search_words(results: Results) -> str:

@@ -110,7 +110,7 @@ class Attempt:
             self.close()  # its memory goes back at once: others wait for it
             clean_process(self.job.config["seed"], self.job.place.threads)
         report.device_s = self._device_s()
-        report.host, report.device = platform.node(), _device_name(self._device)
+        report.host, report.device = platform.node(), _device_name(self._device, getattr(self._run, "bf16", False))
         return report
 
     def _train(self, report: Report) -> None:
@@ -280,9 +280,10 @@ def _spoils(error: Exception) -> bool:
 
 
 @functools.cache
-def _device_name(device: str) -> str:
-    if not device.startswith("cuda"):
-        return device
-    import torch
+def _device_name(device: str, bf16: bool) -> str:
+    """The device and, where it multiplies in it, bfloat16: what `precision = "auto"` has come to there."""
+    if device.startswith("cuda"):
+        import torch
 
-    return f"cuda: {torch.cuda.get_device_name()}"
+        device = f"cuda: {torch.cuda.get_device_name()}"
+    return f"{device}, bfloat16" if bf16 else device

@@ -253,6 +253,13 @@ def test_design_in_words(results: Results, tmp_path: Path) -> None:
     together = replace(results, header=replace(results.header, space={**results.header.space, "train_on_dev": True}))
     assert "Each arm was then trained on the train and dev parts together, with" in how_words(together)[0]
     assert how_words(fixed)[0].endswith("Each arm is then to be trained with 3 seeds, and to be scored once on the test part.")
+    assert "float" not in words
+    ended = [record for record in results.records if record.state != "FAILED"]
+    records = [replace(record, device=f"cpu{', bfloat16' * (number > 2)}") for number, record in enumerate(ended)]
+    mixed = how_words(replace(results, records=tuple(records)))[1]
+    assert mixed.endswith(f"not all alike: 3 on cpu and {len(records) - 3} on cpu, bfloat16.")
+    alike = tuple(replace(record, device="cpu, bfloat16") for record in records)
+    assert how_words(replace(results, records=alike))[1].endswith("Products in bfloat16, sums in float32.")
     looked = replace(
         results, opened={"looks": [3, 8]}, header=replace(results.header, command="python -m study.run --runs 'my runs'")
     )

@@ -48,6 +48,14 @@ def test_an_attempt_reports_at_rungs_and_at_the_end(job: Job) -> None:
     assert Report.from_json(reports[-1].to_json()) == reports[-1]
 
 
+@pytest.mark.parametrize(("precision", "device"), [("float32", "cpu"), ("bf16", "cpu, bfloat16")])
+def test_a_report_says_in_which_precision_it_trained(job: Job, precision: str, device: str) -> None:
+    small = {"epochs": 1, "width": 0.03, "bins": 32, "frames": 32, "frequency_scale": "mel", "clip_s": 0.6, "n_fft": 512}
+    place = replace(job.place, epochs="sermtl.train:epochs")
+    report = Attempt(replace(job, place=place, config={**job.config, **small, "precision": precision}, rungs=())).step()
+    assert (report.state, report.device) == ("complete", device)
+
+
 def test_a_model_that_is_not_the_best_is_not_kept(job: Job) -> None:
     attempt = Attempt(replace(job, keep=0.999, rungs=()))
     assert attempt.step().state == "complete"
