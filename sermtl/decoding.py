@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import secrets
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -26,6 +28,7 @@ from sermtl.memory import keep_freed_memory
 FILES_PER_CALL = 16  # handed to a worker at once
 FILES_PER_WORKER = 250  # fewer are decoded sooner than one more worker starts
 PARTS = "samples-*"
+WATCH_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +151,8 @@ def _decoded(decode: Decode, paths: Sequence[Path], part: Part) -> list[Entry]:
 
 # ---- in a worker ---------------------------------------------------------------------------------------------------
 
-_part: Part  # this worker's, open until it ends
+_folder: Path
+_part: Part | None = None  # this worker's, open until it ends
 
 
 def _pool(jobs: int, folder: Path) -> ProcessPoolExecutor:
@@ -157,11 +161,22 @@ def _pool(jobs: int, folder: Path) -> ProcessPoolExecutor:
 
 
 def _begin(folder: Path) -> None:
-    global _part
+    global _folder
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     keep_freed_memory()
-    _part = Part(folder)
+    _folder = folder
+
+
+def _end_with(parent: int) -> None:
+    """A parent that was killed tells nobody, and what its workers hold open would stay on the disk."""
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(1)
 
 
 def _decode_chunk(decode: Decode, paths: Sequence[Path]) -> list[Entry]:
+    global _part
+    if _part is None:  # here, where an error reaches the parent: one in the initializer is a broken pool, as a crash is
+        _part = Part(_folder)
     return _decoded(decode, paths, _part)

@@ -11,22 +11,23 @@ from torch import Tensor
 from sermtl.config import RunConfig
 from sermtl.errors import ConfigError
 
-# On a CPU; a narrower network loses in conversions what it gains. Measured, against float32: with matrix units 1.0 x at 0.125 and
-# 1.3 x at 0.25, with vector units 1.4 x at 0.125, 1.5 x at 0.25 and 2.2 x at 1.
-SMALLEST_WIDTH = 0.125
+# By a CPU's bf16 units, the smallest width at which a gain has been measured. Against float32: with matrix units 1.0 x at 0.125 and
+# 1.3 x at 0.25; with vector units 1.4 x at 0.125, 1.5 x at 0.25 and 2.2 x at 1.
+SMALLEST_WIDTH = {"matrix": 0.25, "vector": 0.125}
 
 
 def multiplies_bf16(config: RunConfig, device: torch.device) -> bool:
     """Whether this run's convolutions and products are in bfloat16 on that device.
 
-    precision = 'auto': on a GPU of compute capability 8 or more; on a CPU with units for it for networks of width SMALLEST_WIDTH
-    or more. 'float32' never, 'bf16' always.
+    precision = 'auto': on a GPU of compute capability 8 or more; on a CPU with units for it for networks of at least
+    their SMALLEST_WIDTH. 'float32' never, 'bf16' always.
     """
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(cpu_bf16_units()) and config.width >= SMALLEST_WIDTH
+    units = cpu_bf16_units()
+    return units != "" and config.width >= SMALLEST_WIDTH[units]
 
 
 def cpu_bf16_units() -> Literal["matrix", "vector", ""]:

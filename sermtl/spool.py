@@ -21,11 +21,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl import audio, defects
-from sermtl.decoding import PARTS, Entry
+from sermtl import audio, decoding, defects, pcm
+from sermtl.decoding import Entry
 from sermtl.errors import CorpusError
 
 FILES_PER_FLUSH = 64
+MOST_OPEN = 64  # parts open at once
 
 
 class Spool:
@@ -61,13 +62,19 @@ class Spool:
     def samples(self, entry: Entry) -> NDArray[np.int16]:
         """The samples of one entry, read anew: mapped, they would all count as this process's memory. Raises OSError."""
         if entry.part not in self._parts:
-            self._parts[entry.part] = open(self.folder / entry.part, "rb")  # noqa: SIM115 (open as long as the spool is)
+            if len(self._parts) >= MOST_OPEN:
+                self._close_parts()
+            self._parts[entry.part] = open(self.folder / entry.part, "rb")  # noqa: SIM115 (until `_close_parts`)
         return np.frombuffer(os.pread(self._parts[entry.part].fileno(), 2 * (entry.length or 0), 2 * entry.start), np.int16)
 
     def close(self) -> None:
         self._journal.close()
+        self._close_parts()
+
+    def _close_parts(self) -> None:
         for part in self._parts.values():
             part.close()
+        self._parts.clear()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -78,24 +85,26 @@ class Spool:
         self._journal.flush()
 
     def _remove_parts(self) -> None:
-        """Those of a killed run that no entry needs."""
+        """Those of a killed run that no entry needs, and what else an older version left."""
+        self._close_parts()
         needed = {entry.part for entry in self.entries}
-        for path in self.folder.glob(PARTS):
-            if path.name not in needed:
+        for path in self.folder.iterdir():
+            if path.name not in needed | {"journal"}:
                 path.unlink()
 
     def _restored(self) -> list[Entry]:
         """The entries that still hold, with the journal cut off behind them."""
+        now = _header()
         self._journal.seek(0)
         header, *lines = [*self._journal.read().splitlines(keepends=True), ""][: 1 + len(self._paths)]
         entries: list[Entry] = []
-        for path, line in zip(self._paths, lines if header == _header() else [], strict=False):
+        for path, line in zip(self._paths, lines if header == now else [], strict=False):
             entry = self._read(line)
             if entry is None or line != _line(path, entry):
                 break
             entries.append(entry)
         self._journal.truncate(0)
-        self._journal.writelines([_header(), *lines[: len(entries)]])
+        self._journal.writelines([now, *lines[: len(entries)]])
         self._journal.flush()
         return entries
 
@@ -127,7 +136,7 @@ def spooled(output: Path, paths: Sequence[Path]) -> Iterator[Spool]:
 
 
 def _header() -> str:
-    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (audio, defects))
+    code = b"".join(Path(str(module.__file__)).read_bytes() for module in (audio, decoding, defects, pcm))
     return json.dumps({"decoded by": hashlib.sha256(code).hexdigest()}) + "\n"
 
 

@@ -9,7 +9,6 @@ import functools
 import os
 import signal
 import sqlite3
-import sys
 import threading
 import time
 from collections import Counter
@@ -28,7 +27,7 @@ from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
 from study.patience import AwayError, Patience
-from study.signals import end_at_once, leave_terminal, take
+from study.signals import end_at_once, leave_terminal, say, take
 from study.store import backup
 
 Trial = tune.experiment.Trial
@@ -190,8 +189,7 @@ class Loop:
             self.journal.close()
         interrupted = self.stopping.is_set()
         line = f"stopped; the same command continues {self.folder}"
-        print(line if interrupted else f"error: {self.folder}: {DEAD}; the same command continues the study", file=sys.stderr)
-        sys.stderr.flush()
+        say(line if interrupted else f"error: {self.folder}: {DEAD}; the same command continues the study")
         os._exit(INTERRUPTED if interrupted else 2)
 
     def settle(self) -> None:
@@ -226,7 +224,7 @@ class Loop:
             self.stopping.set()
             if self.patience is not None:
                 self.patience.end()
-            print("stopping; once more ends at once", file=sys.stderr, flush=True)
+            say("stopping; once more ends at once")
 
         before = take(handle)
         try:

@@ -79,7 +79,7 @@ class TrialRecord:
     pairs            confirm only: verification pairs, likewise, or None
     mlflow_run_id    the MLflow run that projects this record
     started, ended   UTC, ISO 8601
-    host, device     where it ended, and with ', bfloat16' where its products were in that
+    host, device     where it ended, and with ', bfloat16' where its products were in that; a run of an older version does not say
     look             confirm only: 1 for the declared seeds, 2.. for seeds added later
     note             what befell the run and its state does not tell, e.g. that it began again; else None
     """

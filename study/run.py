@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from sermtl.errors import INTERRUPTED
-from study.signals import STOPPED, interruptible, stop_in_one_line
+from study.signals import STOPPED, interruptible, say, stop_in_one_line
 
 if __name__ == "__main__":  # what is imported next takes seconds
     stop_in_one_line()
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         with interruptible():
             return command(options)
     except (Interrupted, KeyboardInterrupt) as stopped:
-        print(str(stopped) or STOPPED, file=sys.stderr)
+        say(str(stopped) or STOPPED)
         return INTERRUPTED
 
 

@@ -19,6 +19,8 @@ STOPPED = "stopped; the same command continues the study"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], None]
 
+_reader_leaves = False  # the signal under way is `reader_left`'s own
+
 
 def take(handle: Handler) -> dict[int, Any]:
     """Let `handle` have every signal that ends a study. Returns the handlers before. A hang-up that `nohup` hides stays hidden."""
@@ -37,10 +39,29 @@ def leave_terminal(number: int) -> None:
 
 
 def reader_left() -> None:
-    """Who read standard output, such as `head`, has gone: that ends a study as SIGTERM does, and says so on stderr."""
+    """Who read standard output, such as `head`, has gone: that ends a study as SIGTERM does, and says so on stderr.
+
+    Where a signal has come before, such as the Ctrl-C that ended `tee` too, it is no second one.
+    """
+    global _reader_leaves
+    alike = os.path.samestat(os.fstat(1), os.fstat(2))  # `2>&1`: nobody reads stderr either
     with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-    signal.raise_signal(signal.SIGTERM)
+        for stream in (1, 2) if alike else (1,):
+            os.dup2(nowhere.fileno(), stream)
+    _reader_leaves = True
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        _reader_leaves = False
+
+
+def say(line: str) -> None:
+    """A line on stderr, which may have lost its reader."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
 
 
 def stop_in_one_line() -> None:
@@ -48,7 +69,7 @@ def stop_in_one_line() -> None:
 
     def handle(number: int, frame: FrameType | None) -> None:
         leave_terminal(number)
-        print(STOPPED, file=sys.stderr, flush=True)
+        say(STOPPED)
         os._exit(INTERRUPTED)
 
     take(handle)
@@ -90,5 +111,5 @@ def keep_signals() -> Iterator[None]:
 
 def end_at_once(number: int, frame: FrameType | None) -> None:
     """The second signal. A terminal that closes says so twice, itself and through its shell: that is one signal."""
-    if number != signal.SIGHUP:
+    if number != signal.SIGHUP and not _reader_leaves:
         os._exit(128 + number)

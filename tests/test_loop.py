@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import closing
@@ -71,6 +72,36 @@ with loop.signals():
     child.send_signal(signal.SIGHUP)
     said, _ = child.communicate(timeout=30)
     assert (child.returncode, said) == (0, "stopped by its own will\n")
+
+
+def test_a_reader_that_an_interrupt_took_along_is_no_second_signal() -> None:
+    """Ctrl-C on `python -m study.run ... 2>&1 | tee log` ends `tee` too: the study still ends in its own way."""
+    script = """
+import os, signal, sys, time
+from pathlib import Path
+from study.loop import Loop
+from study.view import View
+view, loop = View(), Loop(Path(), None, None)
+with loop.signals():
+    view.header(["ready"])
+    time.sleep(1)
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+    view.header(["an ending"])
+    view.header(["another"])
+    print(loop.stopping.is_set(), file=open(sys.argv[1], "w"))
+sys.exit(130)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        child = subprocess.Popen(
+            [sys.executable, "-c", script, str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.stdout.close()
+        assert child.wait(60) == 130
+        assert out.read_text() == "True\n"
 
 
 @pytest.mark.parametrize("where", ["interruptible()", "loop.signals()"])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
@@ -26,6 +27,18 @@ from sermtl.decoding import decode, decode_all
 slowly = lambda path: time.sleep(0.005) or decode(path)
 prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 1, slowly)
 prepare.main(sys.argv[1:])
+"""
+
+SLOW_WORKERS = """
+import sys, time
+from sermtl import prepare
+from sermtl.decoding import decode, decode_all
+def slowly(path):
+    time.sleep(0.1)
+    return decode(path)
+if __name__ == "__main__":
+    prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 2, slowly)
+    prepare.main(sys.argv[1:])
 """
 
 MEASURED_PREPARE = """
@@ -139,6 +152,45 @@ def test_what_does_not_hold_is_decoded_again(source: Path, tmp_path: Path, damag
         journal.write_text("".join(["{}\n", *lines[1:]]))
     expected = CLIPS - 20 if damage in {"samples", "cut samples", "journal"} else CLIPS
     assert decoded_again(source, tmp_path / "a.arrow") == expected
+
+
+def test_what_workers_have_decoded_is_taken_up_by_others(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of several processes and runs in one journal, with few of them open at once."""
+    output, whole = tmp_path / "a.arrow", tmp_path / "whole.arrow"
+    monkeypatch.setattr("sermtl.spool.MOST_OPEN", 1)
+    for clips in (FILES_PER_FLUSH, 2 * FILES_PER_FLUSH):
+
+        def some(paths: list[Path], folder: Path, jobs: int | None, clips: int = clips) -> Iterator[Entry]:
+            yield from decode_all(paths[: clips - CLIPS + len(paths)], folder, 2)
+            raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(command, "decode_all", some)
+            with pytest.raises(KeyboardInterrupt):
+                command.main(["manifest", str(source), "-o", str(output)])
+    assert len(list(output.with_name(f".{output.name}.decoded").glob(PARTS))) > 1
+    command.main(["manifest", str(source), "-o", str(output), "--jobs", "2"])
+    command.main(["manifest", str(source), "-o", str(whole), "--jobs", "1"])
+    assert output.read_bytes() == whole.read_bytes()
+
+
+def test_a_worker_that_cannot_write_is_no_crashing_decoder(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        list(decode_all(sorted(source.parent.glob("*.wav")), tmp_path / "gone", jobs=2))
+
+
+def test_workers_end_with_a_parent_that_is_killed(source: Path, tmp_path: Path) -> None:
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW_WORKERS)
+    parent = subprocess.Popen([sys.executable, str(script), "manifest", str(source), "-o", str(tmp_path / "a.arrow")])
+    folder, deadline = tmp_path / ".a.arrow.decoded", time.monotonic() + 60
+    while len(list(folder.glob(PARTS))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    workers = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.wait()
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
 
 
 def test_parts_that_nothing_needs_are_removed(source: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Some of the three ways of the peers' script plain_training.py, by its own code.
 
-The script itself always runs all three; on a CPU without bf16 matrix units its bf16 way takes minutes a step (52 s for 16 clips
+The script itself always runs all three; on a CPU without bf16 units its bf16 way takes minutes a step (52 s for 16 clips
 on one such machine), and a benchmark there has nothing to learn from it.
 
     python -m tests.benchmarks.plain_peer ../shared/peers/plain_training.py --ways paper,strong --batch 16 --steps 6
