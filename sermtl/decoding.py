@@ -3,13 +3,13 @@
 Each process writes the samples it has decoded to a file of its own, a part; only where they lie goes to the parent.
 """
 
+import functools
 import hashlib
 import multiprocessing
 import os
 import secrets
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -27,8 +27,6 @@ from sermtl.memory import keep_freed_memory
 
 FILES_PER_CALL = 16  # handed to a worker at once
 FILES_PER_WORKER = 250  # fewer are decoded sooner than one more worker starts
-PARTS = "samples-*"
-WATCH_S = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +52,21 @@ class Entry:
     flaw: tuple[str, str] | None
 
 
+def _undecoded(flaw: tuple[str, str] | None) -> Entry:
+    return Entry("", 0, None, "", flaw)
+
+
 class Part:
     """A new file in `folder` that one process appends samples to, int16, one clip after the other."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = open(folder / PARTS.replace("*", secrets.token_hex(8)), "xb")  # noqa: SIM115 (open as long as the process works)
+        self._file = open(folder / f"samples-{secrets.token_hex(8)}", "xb")  # noqa: SIM115 (open as long as the process works)
         self._name, self._length = Path(self._file.name).name, 0
 
     def add(self, sound: Sound) -> Entry:
         """Append a sound; it is in the file after the next `flush`."""
         if sound.samples is None:
-            return Entry("", 0, None, "", sound.flaw)
+            return _undecoded(sound.flaw)
         entry = Entry(self._name, self._length, len(sound.samples), sound.digest.hex(), sound.flaw)
         self._file.write(sound.samples.data)
         self._length += len(sound.samples)
@@ -116,12 +118,12 @@ def decode_all(paths: Sequence[Path], folder: Path, jobs: int | None = None, dec
 
 
 def _in_parallel(chunks: Sequence[Sequence[Path]], folder: Path, jobs: int, decode: Decode) -> Iterator[list[Entry]]:
-    with _pool(jobs, folder) as pool:
+    with _pool(jobs) as pool:
         waiting: deque[Future[list[Entry]]] = deque()
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(_decode_chunk, decode, chunk))
-                if len(waiting) > 4 * jobs:
+                waiting.append(pool.submit(_decode_chunk, decode, chunk, folder))
+                if len(waiting) > 4 * jobs:  # bounds what has been decoded and is not noted yet: an interrupted run loses it
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -130,15 +132,15 @@ def _in_parallel(chunks: Sequence[Sequence[Path]], folder: Path, jobs: int, deco
 
 
 def _one_by_one(paths: Sequence[Path], folder: Path, decode: Decode) -> Iterator[Entry]:
-    pool = _pool(1, folder)
+    pool = _pool(1)
     try:
         for path in paths:
             try:
-                yield from pool.submit(_decode_chunk, decode, [path]).result()
+                yield from pool.submit(_decode_chunk, decode, [path], folder).result()
             except BrokenProcessPool:
-                yield Entry("", 0, None, "", ("unreadable", "it crashed the audio decoder"))
+                yield _undecoded(("unreadable", "it crashed the audio decoder"))
                 pool.shutdown()
-                pool = _pool(1, folder)
+                pool = _pool(1)
     finally:
         pool.shutdown()
 
@@ -151,32 +153,31 @@ def _decoded(decode: Decode, paths: Sequence[Path], part: Part) -> list[Entry]:
 
 # ---- in a worker ---------------------------------------------------------------------------------------------------
 
-_folder: Path
-_part: Part | None = None  # this worker's, open until it ends
 
-
-def _pool(jobs: int, folder: Path) -> ProcessPoolExecutor:
+def _pool(jobs: int) -> ProcessPoolExecutor:
     # Spawned, not forked: the parent may have threads (Arrow's), and a forked child could then hang.
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(folder,))
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
 
 
-def _begin(folder: Path) -> None:
-    global _folder
+def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
-    _folder = folder
 
 
-def _end_with(parent: int) -> None:
+def _end_with_parent() -> None:
     """A parent that was killed tells nobody, and what its workers hold open would stay on the disk."""
-    while os.getppid() == parent:
-        time.sleep(WATCH_S)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
     os._exit(1)
 
 
-def _decode_chunk(decode: Decode, paths: Sequence[Path]) -> list[Entry]:
-    global _part
-    if _part is None:  # here, where an error reaches the parent: one in the initializer is a broken pool, as a crash is
-        _part = Part(_folder)
-    return _decoded(decode, paths, _part)
+@functools.cache
+def _own_part(folder: Path) -> Part:
+    """This worker's, open until it ends; not opened in `_begin`, where an error would pass for a decoder that crashed."""
+    return Part(folder)
+
+
+def _decode_chunk(decode: Decode, paths: Sequence[Path], folder: Path) -> list[Entry]:
+    return _decoded(decode, paths, _own_part(folder))

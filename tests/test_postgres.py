@@ -17,7 +17,7 @@ from study.header import write_header
 from study.lock import lock_study
 from study.mlflow_connection import prepare
 from study.store import Database, TrialBook, check_server, open_storage
-from tests.doctored import all_records, declare
+from tests.doctor.doctored import all_records, declare
 from tests.postgres import PASSWORD, Postgres
 from tests.test_store import drawn
 from tests.tracked import identity, keep, new_study

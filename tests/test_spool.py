@@ -14,11 +14,12 @@ import soundfile
 
 from sermtl import prepare as command
 from sermtl.corpus import Corpus
-from sermtl.decoding import PARTS, Entry, decode_all
+from sermtl.decoding import Entry, decode_all
 from sermtl.errors import CorpusError
 from sermtl.spool import FILES_PER_FLUSH, Spool
 
 CLIPS = 3 * FILES_PER_FLUSH
+PARTS = "samples-*"
 
 SLOW_PREPARE = """
 import sys, time
@@ -197,7 +198,7 @@ def test_parts_that_nothing_needs_are_removed(source: Path, tmp_path: Path) -> N
     """What a worker had decoded when it was killed, but nobody had noted."""
     folder = interrupted(source, tmp_path / "a.arrow")
     [needed] = folder.glob(PARTS)
-    (folder / PARTS.replace("*", "of-a-killed-worker")).write_bytes(bytes(1000))
+    (folder / "samples-of-a-killed-worker").write_bytes(bytes(1000))
     spool = Spool(tmp_path / "a.arrow", sorted(source.parent.glob("*.wav"), key=lambda path: int(path.stem)))
     assert list(folder.glob(PARTS)) == [needed]
     assert len(spool.entries) == 2 * FILES_PER_FLUSH

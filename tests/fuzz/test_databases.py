@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from study import doctor
-from tests.doctored import make_whole, states
+from tests.doctor.doctored import make_whole, states
 from tests.fuzz.harness import check, fuzzed, run
 from tests.fuzz.mutate import damaged
 from tests.tracked import mlflow_runs

@@ -13,20 +13,8 @@ from study.doctor import examine, main, tracking_uri
 from study.header import read_header
 from study.lock import lock_study
 from study.record import read_record
-from tests.doctored import MTL0, MTL1, case_of, found, make_whole, repaired, states, unfinish
+from tests.doctor.doctored import MTL0, MTL1, case_of, found, repaired, states, unfinish
 from tests.tracked import history, keep, mlflow_runs
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_whole(tmp_path_factory)
-
-
-@pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    shutil.copytree(whole, tmp_path / "demo")
-    return tmp_path / "demo"
 
 
 def test_a_study_in_order_is_left_alone(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """The doctor puts Optuna's and MLflow's databases right from the records, and then finds nothing."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,21 +14,8 @@ from study.mlflow_connection import default_uri
 from study.record import read_record, record_path
 from study.store import backup_path, database_path, open_storage
 from study.track import Tracker
-from tests.doctored import MTL0, MTL1, case_of, execute, found, make_whole, repaired, states, unfinish
+from tests.doctor.doctored import MTL0, MTL1, case_of, execute, found, repaired, states, unfinish
 from tests.tracked import history, mlflow_runs
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_whole(tmp_path_factory)
-
-
-@pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    shutil.copytree(whole, tmp_path / "demo")
-    return tmp_path / "demo"
-
 
 # ---- Optuna --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""The doctor, on a small finished study that is spoilt."""
