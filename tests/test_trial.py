@@ -18,6 +18,8 @@ from study.trial import Attempt, clean_process
 
 IDENTITY = Identity("toy", "emotion.mtl", 3, "search", "speaker-s0", 10_003)
 
+TINY_NETWORK = {"epochs": 1, "width": 0.03, "bins": 32, "frames": 32, "frequency_scale": "mel", "clip_s": 0.6, "n_fft": 512}
+
 
 @pytest.fixture
 def job(tmp_path: Path, tiny_corpus: Corpus) -> Job:
@@ -50,9 +52,8 @@ def test_an_attempt_reports_at_rungs_and_at_the_end(job: Job) -> None:
 
 @pytest.mark.parametrize(("precision", "device"), [("float32", "cpu"), ("bf16", "cpu, bfloat16")])
 def test_a_report_says_in_which_precision_it_trained(job: Job, precision: str, device: str) -> None:
-    small = {"epochs": 1, "width": 0.03, "bins": 32, "frames": 32, "frequency_scale": "mel", "clip_s": 0.6, "n_fft": 512}
     place = replace(job.place, epochs="sermtl.train:epochs")
-    report = Attempt(replace(job, place=place, config={**job.config, **small, "precision": precision}, rungs=())).step()
+    report = Attempt(replace(job, place=place, config={**job.config, **TINY_NETWORK, "precision": precision}, rungs=())).step()
     assert (report.state, report.device) == ("complete", device)
 
 
@@ -70,6 +71,18 @@ def test_an_attempt_goes_on_from_the_checkpoint_and_reports_the_whole_history(jo
     assert epochs(report) == [1, 2, 3, 4]
     assert report.device_s >= json.loads((job.folder / "spent.json").read_text())["device_s"] > 0
     assert epochs(second.step()) == [5, 6]
+
+
+@pytest.mark.parametrize("training", ["tests.fake_epochs:noop", "sermtl.train:epochs"])
+def test_a_trial_stopped_after_its_last_epoch_is_complete_next_time(job: Job, training: str) -> None:
+    """The driver stops the workers while a trial's last report is on its way."""
+    job = replace(job, place=replace(job.place, epochs=training), config={**job.config, **TINY_NETWORK}, rungs=())
+    attempt = Attempt(job)
+    done = attempt.step()
+    attempt.save()
+    again = Attempt(job).step()
+    assert (done.state, again.state) == ("complete", "complete")
+    assert (again.rows, again.confusion) == (done.rows, done.confusion)
 
 
 def test_a_damaged_checkpoint_starts_the_trial_again(job: Job) -> None:
