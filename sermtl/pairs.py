@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from sermtl.errors import ConfigError
 from sermtl.tasks import HasColumns
@@ -178,8 +179,6 @@ def _match_durations(anchor: NDArray[np.int64], same: NDArray[np.bool_], log_dur
 
     The largest such one-to-one matching of each anchor. log_duration: (P, 2).
     """
-    from scipy.optimize import linear_sum_assignment
-
     matched = np.zeros(len(anchor), dtype=np.bool_)
     for speaker in np.unique(anchor):
         mine = np.flatnonzero((anchor == speaker) & same)
