@@ -14,7 +14,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -146,4 +145,4 @@ def _line(path: Path, entry: Entry) -> str:
         stamp: list[Any] = [str(path.absolute()), status.st_size, status.st_mtime_ns]
     except (OSError, ValueError):
         stamp = [str(path), None, None]
-    return json.dumps({"file": stamp, **asdict(entry)}) + "\n"
+    return json.dumps({"file": stamp, **vars(entry)}) + "\n"

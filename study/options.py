@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sermtl.errors import Parser, StudyError
 from sermtl.masking import mask_argument
 from study.mlflow_connection import check_uri
-from study.space import shipped_spaces
+from study.space import Space, read_space, shipped_spaces
 from study.space_file import SIZES
 
 AUTO = "auto"
@@ -127,6 +127,18 @@ def read_options(argv: list[str] | None = None) -> Options:
         dry_run=args.dry_run,
         command=shlex.join(["python", "-m", "study.run", *map(mask_argument, sys.argv[1:] if argv is None else argv)]),
     )
+
+
+def asked_space(options: Options) -> Space:
+    """The space file, with what the command line changes of it. Raises SpaceError, ConfigError or StudyError."""
+    return read_space(
+        options.space, options.size, budget=options.budget, fixed=options.fixed, draws=options.draws, nested=options.nested
+    )
+
+
+def check_command() -> None:
+    """Raise what is wrong with this process's command line or the space it names, as far as they alone can tell."""
+    asked_space(read_options())
 
 
 def _fixed(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,11 +4,14 @@ import os
 import sys
 from pathlib import Path
 
-from sermtl.errors import INTERRUPTED
+from sermtl.errors import INTERRUPTED, run_command
+from study.options import Options, asked_space, check_command, read_options
 from study.signals import STOPPED, interruptible, say, stop_in_one_line
 
-if __name__ == "__main__":  # what is imported next takes seconds
+if __name__ == "__main__":  # what is imported next takes seconds: a mistake in the command or its space is said before
     stop_in_one_line()
+    if refused := run_command(check_command):
+        sys.exit(refused)
 
 from study.cluster import Resources, leave  # isort: skip  # sets Ray's environment before Ray is imported
 
@@ -18,7 +21,7 @@ from rich.status import Status
 from sermtl import fetch
 from sermtl.corpora.synthetic import default_synthetic
 from sermtl.corpus import Corpus
-from sermtl.errors import StudyError, run_command
+from sermtl.errors import StudyError
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
@@ -30,12 +33,11 @@ from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header
 from study.lock import lock_study
 from study.loop import clear_lines
-from study.options import Options, read_options
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.shared_store import check_nodes
-from study.space import Space, read_space
+from study.space import Space
 from study.store import check_server
 from study.track import Tracker
 from study.view import View
@@ -58,9 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def command(options: Options) -> int:
     """See `main`; raises KeyboardInterrupt when it is interrupted."""
-    space = read_space(
-        options.space, options.size, budget=options.budget, fixed=options.fixed, draws=options.draws, nested=options.nested
-    )
+    space = asked_space(options)
     with clear_lines(options.runs):
         corpus = open_corpus(options)
     space = feasible(space, corpus)

@@ -1,5 +1,9 @@
 """The command line: what it is turned into, and what is refused."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from sermtl.errors import StudyError
@@ -57,3 +61,16 @@ def test_a_wrong_value_is_refused(argv: list[str], said: str) -> None:
     with pytest.raises(StudyError) as caught:
         read_options(argv)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["--help"], 0), (["--trails", "3"], 2), (["--space", "mtll"], 2), (["--set", "widht=0.25"], 2)]
+)
+def test_nobody_waits_for_ray_to_be_told_of_a_mistake(words: list[str], code: int) -> None:
+    """Ray, torch and MLflow take seconds to import."""
+    command = [sys.executable, "-X", "importtime", "-m", "study.run", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert done.returncode == code, done.stderr[-500:]
+    assert "study.options" in modules
+    assert not modules & {"ray", "torch", "mlflow", "study.cluster"}
