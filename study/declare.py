@@ -147,13 +147,6 @@ def check_same(folder: Path, header: StudyHeader) -> StudyHeader:
     return standing
 
 
-def note_storage(folder: Path, storage: str) -> None:
-    """Note that the study's Optuna database has moved; its trials are there already."""
-    header = read_header(folder)
-    if header.storage is not None and place(header.storage) != place(storage):
-        write_header(folder, replace(header, storage=without_password(storage)))
-
-
 def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any, Any]]:
     """(what, was, now) of everything that may not change under one name."""
     was, now = _fixed(standing.space), _fixed(header.space)

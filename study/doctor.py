@@ -11,12 +11,11 @@ from pathlib import Path
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage, set_aside
-from study.declare import note_storage
 from study.doctor_files import Checkpoints, Predictions
 from study.doctor_mlflow import Mlflow
 from study.doctor_optuna import Optuna
 from study.doctor_records import Records
-from study.header import header_path, read_copy, read_header, write_header
+from study.header import header_path, note_storage, read_copy, read_header, write_header
 from study.ledger import ledger_path
 from study.lock import lock_study
 from study.mlflow_connection import check_uri, default_uri

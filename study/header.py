@@ -4,7 +4,7 @@ Written once; a later start with another space, corpus, split or size is refused
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired
 
@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from sermtl.config import explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
+from study.database import place, without_password
 
 
 @dataclass(frozen=True)
@@ -133,3 +134,10 @@ def read_header(study_folder: Path) -> StudyHeader:
     except (OSError, ValueError) as error:
         what = explain(error) if isinstance(error, ValidationError) else str(error)
         raise StudyError(f"{path}: not a study's header ({what}); {restore}, or start again with another --name") from None
+
+
+def note_storage(folder: Path, storage: str) -> None:
+    """Note that the study's Optuna database has moved; its trials are there already."""
+    header = read_header(folder)
+    if header.storage is not None and place(header.storage) != place(storage):
+        write_header(folder, replace(header, storage=without_password(storage)))
