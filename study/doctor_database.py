@@ -27,6 +27,8 @@ def every_trial(storage: RDBStorage, start: str = "") -> dict[str, list[FrozenTr
         return {study.study_name: storage.get_all_trials(study._study_id, deepcopy=False) for study in studies}
     except SPOILT as error:
         raise StudyError(f"Optuna's database holds a trial that cannot be read ({type(error).__name__}: {error})") from None
+    except StorageInternalError as error:  # text that is none, or a server that has gone
+        raise StudyError(f"Optuna's database cannot be read ({first_line(error)})") from None
 
 
 def damage(path: Path) -> str | None:

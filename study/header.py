@@ -118,6 +118,10 @@ def _read(path: Path) -> StudyHeader:
     """Raises OSError, ValueError."""
     header = _HEADER.validate_json(existing_file(path).read_bytes())
     _BUDGET.validate_python(header.budget)
+    for question in header.questions:
+        for arm in (f"{question.name}.mtl", f"{question.name}.control"):
+            if arm not in header.confirm:
+                raise ValueError(f"its arms lack {arm}")
     return header
 
 

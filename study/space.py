@@ -305,9 +305,10 @@ def _corners(knob: Knob) -> list[Any]:
 
 
 def _check_points(space: Space) -> None:
-    """Every bound and choice of every knob makes a valid configuration. Raises ConfigError."""
+    """What is fixed, and every bound and choice of every knob, makes a valid configuration. Raises ConfigError."""
     for arm in space.arms:
         corner = lowest(arm)
+        arm.config(corner)
         for knob in arm.knobs:
             for value in _corners(knob):
                 arm.config({**corner, knob.name: value})

@@ -50,12 +50,15 @@ def test_a_header_comes_back_equal(tmp_path: Path) -> None:
     header = StudyHeader(
         "demo", "mtl", {"a": 1}, "small", (QuestionHeader("emotion", "emotion", ("speaker",), "emotion_uar", 0.02),),
         CorpusHeader("synthetic", "x.arrow", "ab", True, 10, 5, 0.1, {}), (SplitHeader("speaker-s0", {"train": {"clips": 3}}),),
-        {"trials": 12, "seeds": 5}, ("emotion.mtl",), {"python": "3"}, "cpu", "python -m study.run", "2026-01-01",
+        {"trials": 12, "seeds": 5}, ("emotion.mtl", "emotion.control"), {"python": "3"}, "cpu", "python -m study.run", "2026-01-01",
     )  # fmt: skip
     write_header(tmp_path, header)
     assert read_header(tmp_path) == header
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(StudyError, match="not a study's header"):
+        read_header(tmp_path)
+    write_header(tmp_path, replace(header, confirm=("emotion.control",)))
+    with pytest.raises(StudyError, match="its arms lack"):
         read_header(tmp_path)
     with pytest.raises(StudyError, match="not a study"):
         read_header(tmp_path / "none")

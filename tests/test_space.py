@@ -124,6 +124,12 @@ def test_a_wrong_space_is_refused_by_name(write, old: str, new: str, said: str) 
     assert "\n" not in str(caught.value)
 
 
+def test_a_wrong_fixed_weight_is_refused_where_nothing_is_searched(write) -> None:  # type: ignore[no-untyped-def]
+    paper = space_path("paper").read_text(encoding="utf-8").replace("speaker = 1.0", "speaker = -1.0")
+    with pytest.raises(SpaceError, match=r"emotion-a.mtl: auxiliary: the weight of 'speaker' must be between 0 and 100"):
+        read_space(write(paper), "small")
+
+
 def test_an_unknown_name_or_size_lists_what_there_is(write) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SpaceError, match="shipped: demographics, emotion, mtl, paper"):
         space_path("mtll")

@@ -121,6 +121,7 @@ def test_a_result_that_was_changed_is_told_again(folder: Path) -> None:
     [
         ("UPDATE trials SET state = 'COMPLEUE' WHERE trial_id = 1",),
         ("UPDATE trial_user_attributes SET value_json = 'Z\"oops' WHERE key = 'identity'",),
+        ("UPDATE trial_params SET distribution_json = CAST(x'80' AS TEXT) WHERE trial_id = 1",),  # no UTF-8
         (
             "UPDATE trial_user_attributes SET value_json = '{\"arm\": 1}' WHERE key = 'identity' AND trial_id = 2",
             "UPDATE trial_params SET param_value = param_value * 2 WHERE trial_id = 1",
