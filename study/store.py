@@ -89,7 +89,7 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     wait: a server that is away is waited for, since the study is running already.
     Raises StudyError with the remedy when it is damaged, was made by another Optuna, or cannot be reached.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a damaged database is warned of, we say in one line
     path = database_path(folder)
     where = url or f"sqlite:///{path.resolve()}"
     owner = read_header(folder).created if url is not None and header_path(folder).exists() else ""
