@@ -9,7 +9,7 @@ from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs
 from sermtl.fetch import open_corpus
-from sermtl.files import write_text
+from sermtl.files import check_target, write_text
 from sermtl.splits import make_split
 from sermtl.tasks import make_tasks
 from sermtl.train import EpochResult, Run, epochs
@@ -35,6 +35,8 @@ def main(argv: list[str]) -> int:
     resume_from = checkpoint if checkpoint.exists() else None
     if resume_from is None:  # else what stands there is the run's own
         try:
+            for name in ("model.pt", "history.json", "test.json"):
+                check_target(options.out / name)
             write_text(options.out / "config.toml", write_config(config))
         except OSError as error:
             raise ConfigError(f"--out {options.out}: cannot be written to ({error.strerror}); choose another folder") from None

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 PLACES = {  # what may be wrong with a place on a disk, which no program can help
+    errno.EINVAL,  # files.existing_file: not a file
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC),
 }
@@ -88,6 +89,9 @@ def run_command(main: Callable[[], int | None]) -> int:
 
     130 with one line for Ctrl-C. Any other exception keeps its traceback.
     """
+    for name in ("stdout", "stderr"):  # closed by who started us: then nobody is told anything
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process lives)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -105,10 +109,20 @@ def run_command(main: Callable[[], int | None]) -> int:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 0
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            return _full(error)
         if error.errno not in PLACES or error.filename is None:
             raise
         print(f"error: {one_line(f'{error.filename}: {error.strerror}; give another path, or make room')}", file=sys.stderr)
         return 2
+
+
+def _full(error: OSError) -> int:
+    """No room where standard output goes, or on another disk: Python must not try once more to write what is left of it."""
+    with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    print(f"error: {error.strerror} where the output goes; make room, or send it elsewhere", file=sys.stderr)
+    return 2
 
 
 def one_line(text: str) -> str:

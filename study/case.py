@@ -44,6 +44,9 @@ class Case:
         record = read_record(self.record_file(folder))
         if record.identity.folder != folder or record.identity.study != self.header.name:
             raise StudyError(f"{self.record_file(folder)}: holds the record of {record.identity.label}")
+        most = self.header.budget["trials"]
+        if record.identity.phase == "search" and record.identity.number >= most:  # Optuna would be given all the trials before it
+            raise StudyError(f"{self.record_file(folder)}: is trial {record.identity.number} of {most}, counted from 0")
         return record
 
     def records(self) -> dict[str, TrialRecord]:

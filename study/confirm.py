@@ -31,13 +31,14 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
-from sermtl.files import whole_file, write_text
+from sermtl.files import write_text
 from sermtl.tasks import make_tasks
 from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
 from study.job import Job
 from study.journal import Journal
 from study.opened import Opened, opened_path, read_opened
+from study.predictions import write_predictions
 from study.prune import RungPruner
 from study.record import Identity, TrialRecord, read_records
 from study.space import Question, Space
@@ -273,12 +274,5 @@ def tell(job: Job, corpus: Corpus, run: Any) -> dict[str, Any]:
     written = {}
     for name, table in tables.items():
         written[name] = str(where / ("clips.parquet" if name == "predictions" else "pairs.parquet"))
-        _write_parquet(folder / written[name], table)
+        write_predictions(folder / written[name], table)
     return {"test_scores": scores.values, "predictions": written["predictions"], "pairs": written.get("pairs")}
-
-
-def _write_parquet(path: Path, table: Any) -> None:
-    import pyarrow.parquet as pq
-
-    with whole_file(path) as temporary:
-        pq.write_table(table, temporary)

@@ -18,7 +18,7 @@ from study.doctor_records import Records
 from study.header import header_path, note_storage, read_copy, read_header, write_header
 from study.ledger import ledger_path
 from study.lock import lock_study
-from study.mlflow_connection import check_uri, default_uri
+from study.mlflow_connection import check_uri, default_uri, sqlite_path
 from study.status import find_study
 
 
@@ -48,7 +48,12 @@ def tracking_uri(folder: Path, given: str | None) -> str:
     store = ledger_path(folder).read_text(encoding="utf-8", errors="replace").partition("\n")[0].rpartition(" experiment ")[0]
     if "***" in store:
         raise StudyError(f"{folder}: is tracked at {store}; give the same --tracking-uri")
-    return store if "://" in store else here
+    if "://" not in store:
+        return here
+    path = sqlite_path(store)
+    if path is not None and not path.exists():
+        raise StudyError(f"{folder}: was tracked at {store}, which is not there; give --tracking-uri, {here} to begin anew")
+    return check_uri(store)
 
 
 def sound_header(folder: Path, fix: bool) -> list[str]:

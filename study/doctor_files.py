@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from study.case import Case, Finding
+from study.predictions import read_predictions
 
 OF_A_RUN = ("checkpoint.pt", "spent.json")  # what a trial needs to go on; an ended one does not
 
@@ -69,7 +69,7 @@ class Predictions:
 def unreadable(path: Path) -> str | None:
     """Why a Parquet file cannot be used, None when it can."""
     try:
-        pq.read_metadata(path)
+        read_predictions(path)
     except FileNotFoundError:
         return "is missing"
     except (pa.ArrowException, OSError) as error:

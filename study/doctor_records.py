@@ -41,6 +41,8 @@ class Records:
             done += [f"{folder}: record restored from MLflow" for folder in restore_records(self._case, damaged)]
         for path, _ in self._notes():
             if path == opened_path(self._case.folder):
+                if path.is_dir():
+                    done.append(f"{self._name(path)}: set aside as {set_aside(path).name}")
                 write_text(path, json.dumps(opened_again(self._case), indent=1) + "\n")
                 done.append(f"{self._name(path)}: written from the confirm runs' records")
             else:

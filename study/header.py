@@ -4,6 +4,7 @@ Written once; a later start with another space, corpus, split or size is refused
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired
@@ -15,6 +16,7 @@ from sermtl.config import explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
 from study.database import place, without_password
+from study.seal import check_seal, sealed
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,12 @@ class Counts(TypedDict):
 _HEADER, _BUDGET = TypeAdapter(StudyHeader), TypeAdapter(Counts)
 
 
+def check_folder(folder: Path) -> None:
+    """Raise StudyError for a place that is another one in a database's URL."""
+    if re.search("[?]|%[0-9A-Fa-f]{2}", str(folder.absolute())):
+        raise StudyError(f"{folder}: a '?' or '%41' in a path means another thing in a database's URL; choose another place")
+
+
 def header_path(study_folder: Path) -> Path:
     return study_folder / "study.json"
 
@@ -103,7 +111,7 @@ def copy_path(study_folder: Path) -> Path:
 
 def write_header(study_folder: Path, header: StudyHeader) -> None:
     for path in (header_path(study_folder), copy_path(study_folder)):
-        write_text(path, json.dumps(asdict(header), indent=1) + "\n")
+        write_text(path, sealed(json.dumps(asdict(header), indent=1) + "\n"))
 
 
 def read_copy(study_folder: Path) -> StudyHeader | None:
@@ -116,7 +124,7 @@ def read_copy(study_folder: Path) -> StudyHeader | None:
 
 def _read(path: Path) -> StudyHeader:
     """Raises OSError, ValueError."""
-    header = _HEADER.validate_json(existing_file(path).read_bytes())
+    header = _HEADER.validate_json(check_seal(existing_file(path).read_bytes()))
     _BUDGET.validate_python(header.budget)
     for question in header.questions:
         for arm in (f"{question.name}.mtl", f"{question.name}.control"):

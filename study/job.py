@@ -44,7 +44,7 @@ class Job:
     rungs     epochs after which it waits for the driver's word
     value     the score that is its value, None where the split has no dev part
     gpus      GPUs this attempt takes; None for what every trial takes
-    keep      keep the trained model when its final value is above this; None keeps none
+    keep      keep the trained model when its final value is this or more; None keeps none
     finish    'module:function' called with (job, corpus, run) after the last epoch: confirm runs only
     """
 

@@ -273,8 +273,8 @@ class Journal:
             if path.name != "model.pt":
                 path.unlink(missing_ok=True)
         key = (record.identity.arm, record.identity.search)
-        if record.value is not None and record.value > self.best_value(*key):
-            loser = self._best.get(key)
+        loser = self._best.get(key)
+        if record.value is not None and (loser is None or _rank(record.value, record.identity) > _rank(*loser)):
             self._best[key] = (record.value, record.identity)
             if loser:
                 shutil.rmtree(checkpoint_folder(self._folder, loser[1]), ignore_errors=True)
@@ -285,6 +285,11 @@ class Journal:
         last = max(live.rows, default=0)
         value = live.rows[last].get("value") if live.rows else None
         self._view.trial(live.job.identity, state, last, live.job.epochs, value, reason)
+
+
+def _rank(value: float, identity: Identity) -> tuple[float, int]:
+    """By which a search's best is found: the earlier trial where two are equal, whichever ended first."""
+    return value, -identity.number
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sermtl.errors import StudyError
+from sermtl.files import existing_file
 
 
 @contextmanager
@@ -20,6 +21,8 @@ def lock_study(folder: Path) -> Iterator[str]:
     while another driver lives, or where the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "lock").exists():
+        existing_file(folder / "lock")  # a pipe would never open
     with open(folder / "lock", "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from sermtl.errors import Parser, StudyError
 from sermtl.masking import mask_argument
+from study.header import check_folder
 from study.mlflow_connection import check_uri
 from study.space import Space, read_space, shipped_spaces
 from study.space_file import SIZES
@@ -104,8 +104,7 @@ def read_options(argv: list[str] | None = None) -> Options:
             raise StudyError(f"--{name.replace('_', '-')} must be 0 or more, but got {value}")
     if args.tracking_uri is not None:
         check_uri(args.tracking_uri)
-    if re.search("[?]|%[0-9A-Fa-f]{2}", str(args.runs.absolute())):
-        raise StudyError(f"--runs {args.runs}: a '?' or '%41' in it means another thing in a database's URL; choose another")
+    check_folder(args.runs)
     return Options(
         space=args.space,
         size=args.size or ("small" if args.corpus is None else "full"),

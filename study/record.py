@@ -8,6 +8,7 @@ both be rebuilt from the records. A record is one JSON file, found by its identi
 """
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +18,12 @@ from pydantic import TypeAdapter, ValidationError
 from sermtl.config import explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
+from study.ledger import record_folders
+from study.seal import check_seal, sealed
 
 Phase = Literal["search", "confirm"]
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
+MOST_EPOCHS = 10_000  # of RunConfig.epochs
 
 
 @dataclass(frozen=True)
@@ -120,22 +124,20 @@ def write_record(study_folder: Path, record: TrialRecord) -> None:
 
 
 def record_text(record: TrialRecord) -> str:
-    """A record as JSON: a line per field, and one per epoch."""
+    """A record as JSON: a line per field, and one per epoch; sealed with a digest."""
     # json.dumps(asdict(record), indent=1) takes ten times as long: indenting and copying are done in Python.
     values = {**vars(record), "identity": vars(record.identity)}
     fields = {key: json.dumps(values[key], sort_keys=True) for key in sorted(values) if key != "epochs"}
     rows = ",\n".join(json.dumps(row, sort_keys=True) for row in record.epochs)
     fields["epochs"] = f"[\n{rows}\n]"
-    return "{\n" + ",\n".join(f'"{key}": {fields[key]}' for key in sorted(fields)) + "\n}\n"
+    return sealed("{\n" + ",\n".join(f'"{key}": {fields[key]}' for key in sorted(fields)) + "\n}\n")
 
 
 def read_record(path: Path) -> TrialRecord:
     """Read one record. Raises StudyError naming the file when it is not a record."""
     try:
-        record = _RECORD.validate_json(existing_file(path).read_bytes())
-        for file in filter(None, (record.predictions, record.pairs)):
-            if Path(file).is_absolute() or ".." in Path(file).parts:
-                raise ValueError(f"{file!r} is not below the study's folder")
+        record = _RECORD.validate_json(check_seal(existing_file(path).read_bytes()))
+        _check(record)
     except ValidationError as error:
         raise StudyError(f"{path}: not a trial record ({explain(error)}); run `python -m study.doctor` on the study") from None
     except (OSError, ValueError) as error:
@@ -143,7 +145,22 @@ def read_record(path: Path) -> TrialRecord:
     return record
 
 
+def _check(record: TrialRecord) -> None:
+    """Raise ValueError for what no run can have come to, which would go on into Optuna's and MLflow's databases."""
+    for file in filter(None, (record.predictions, record.pairs)):
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise ValueError(f"{file!r} is not below the study's folder")
+    if record.value is not None and not math.isfinite(record.value):
+        raise ValueError(f"its value is {record.value}")
+    last = 0.0
+    for row in record.epochs:
+        epoch = row.get("epoch", math.nan)
+        if not (last < epoch <= MOST_EPOCHS and epoch == int(epoch)):
+            raise ValueError(f"an epoch numbered {epoch} comes after {last:g}")
+        last = epoch
+
+
 def read_records(study_folder: Path) -> list[TrialRecord]:
     """All records of a study, ordered by arm, search, phase and number."""
-    records = [read_record(path) for path in (study_folder / "records").rglob("*.json")]
+    records = [read_record(study_folder / "records" / f"{folder}.json") for folder in record_folders(study_folder)]
     return sorted(records, key=lambda r: (r.identity.arm, r.identity.search, r.identity.phase, r.identity.number))

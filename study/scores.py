@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sermtl.evaluate import confusion_matrix, speaker_scores_from_clips, speaker_scores_from_pairs
 from study.answer import ArmScores
 from study.bootstrap import ScoredPairs
+from study.predictions import read_predictions
 from study.record import TrialRecord
 
 SPEAKER_LABELS = ("sex", "age_band")  # the same in all clips of a speaker
@@ -68,9 +68,7 @@ def read_runs(folder: Path, records: Iterable[TrialRecord]) -> tuple[list[Run], 
         if record.identity.phase != "confirm" or record.state != "COMPLETE":
             continue
         try:
-            clips, pairs = (
-                pq.read_table(folder / path, partitioning=None) if path else None for path in (record.predictions, record.pairs)
-            )
+            clips, pairs = (read_predictions(folder / path) if path else None for path in (record.predictions, record.pairs))
         except (OSError, pa.ArrowException) as error:
             notes.append(f"{record.identity.folder}: its predictions cannot be read ({str(error).splitlines()[0]}); left out")
             continue

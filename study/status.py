@@ -17,7 +17,7 @@ from rich.text import Text
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.forecast import in_words, left_by_records_s, read_forecast
-from study.header import StudyHeader, copy_path, header_path, read_header
+from study.header import StudyHeader, check_folder, copy_path, header_path, read_header
 from study.ledger import record_folders
 from study.opened import is_opened, read_opened
 from study.progress import Progress
@@ -50,6 +50,7 @@ def find_study(name: str, runs: Path) -> Path:
     """The folder of a study given by name or by path. Raises StudyError listing what there is."""
     for folder in (runs / name, Path(name)):
         if header_path(folder).is_file() or copy_path(folder).is_file():
+            check_folder(folder)
             return folder
     known = ", ".join(folder.name for folder in studies(runs)) or "none"
     raise StudyError(f"{name!r} is neither a study below {runs} nor a study's folder; studies there: {known}")
@@ -224,7 +225,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the studies (default runs)")
     parser.add_argument("--storage", help="the study's Optuna database with its password, where PGPASSWORD does not hold it")
     args = parser.parse_args(argv)
-    width = None if sys.stdout.isatty() else max(160, int(os.environ.get("COLUMNS", 0)))
+    columns = os.environ.get("COLUMNS", "")
+    width = None if sys.stdout.isatty() else max(160, int(columns) if columns.isdecimal() else 0)
     console = Console(highlight=False, width=width)
     if args.name is None:
         show_all(args.runs, console)

@@ -169,7 +169,7 @@ class Attempt:
         if job.finish is not None:
             report.result = imported(job.finish)(job, open_corpus(job.place.corpus, job.place.checksum), result.run)
         value = report.rows[-1].get("value")
-        if job.keep is not None and (value is None or value > job.keep) and self._is_ours():
+        if job.keep is not None and (value is None or value >= job.keep) and self._is_ours():
             result.run.export(job.folder / "model.pt")
         report.confusion = {task: counts.tolist() for task, counts in result.confusion.items()}
         report.state = "complete"

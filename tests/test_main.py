@@ -140,3 +140,22 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, tiny_corpus: Corp
     assert done.stderr.count("\n") == 1
     assert "did you mean 'learning_rate'" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_told_is_no_traceback(tiny_corpus: Corpus) -> None:
+    """Standard output closed by who started us, or on a full disk."""
+    command = f"{sys.executable} -m sermtl inspect {tiny_corpus.path}"
+    for end, code, said in ((">&-", 0, ""), (">&- 2>&-", 0, ""), ("> /dev/full", 2, "error: No space left on device where")):
+        done = subprocess.run(["sh", "-c", f"{command} {end}"], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        assert (done.returncode, done.stderr[: len(said)]) == (code, said), done.stderr
+        assert done.stderr.count("\n") <= 1
+
+
+def test_a_folder_where_a_result_belongs_is_refused_before_training(
+    tmp_path: Path, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.toml").write_text("epochs = 1\n")
+    (tmp_path / "out" / "history.json").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        main(["train", str(tmp_path / "run.toml"), "--corpus", str(tiny_corpus.path), "--out", str(tmp_path / "out")])
+    assert "epoch" not in capsys.readouterr().out

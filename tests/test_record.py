@@ -1,15 +1,21 @@
 """Records and headers: written once, read back equal, refused when damaged."""
 
+import contextlib
+import math
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from sermtl.errors import StudyError, UserError, run_command
 from sermtl.files import sha256, sweep, whole_file
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
+from study.predictions import read_predictions, write_predictions
 from study.record import Identity, TrialRecord, read_record, read_records, record_path, write_record
 
 WHO = Identity("demo", "emotion.mtl", 3, "search", "speaker-s0", 0)
@@ -44,6 +50,53 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(StudyError, match="not a trial record"):
             read_record(path)
+
+
+def test_no_changed_byte_passes_for_another_record(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    path = record_path(tmp_path, WHO)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(whole), size=600):
+        changed = bytearray(whole)
+        changed[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(changed)
+        with contextlib.suppress(StudyError):
+            assert read_record(path) == RECORD  # what was changed is the digest's own name
+    path.write_bytes(whole.partition(b',\n"sha256"')[0] + b"\n}\n")  # an older version's
+    assert read_record(path) == RECORD
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"value": math.nan}, "its value is nan"),
+        ({"epochs": [{"value": 0.1}]}, "an epoch numbered nan comes after 0"),
+        ({"epochs": [{"epoch": 1.0}, {"epoch": 1.0}]}, "an epoch numbered 1.0 comes after 1"),
+        ({"epochs": [{"epoch": 1.5}]}, "an epoch numbered 1.5"),
+        ({"epochs": [{"epoch": 1e300}]}, r"an epoch numbered 1e\+300"),
+    ],
+)
+def test_what_no_run_can_have_come_to_is_no_record(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    write_record(tmp_path, replace(RECORD, **changes))
+    with pytest.raises(StudyError, match=said):
+        read_record(record_path(tmp_path, WHO))
+
+
+def test_no_changed_byte_passes_for_other_predictions(tmp_path: Path) -> None:
+    table = pa.table(
+        {"clip": [f"c{n}" for n in range(200)], "speaker": ["a", "b"] * 100, "p": np.random.default_rng(1).random(200)}
+    )
+    path = tmp_path / "deep" / "clips.parquet"
+    write_predictions(path, table)
+    whole = path.read_bytes()
+    assert read_predictions(path).equals(table)
+    for place in np.random.default_rng(2).integers(len(whole) // 2, size=200):
+        changed = bytearray(whole)
+        changed[place] ^= 4
+        path.write_bytes(changed)
+        with contextlib.suppress(OSError, pa.ArrowException):
+            assert read_predictions(path).equals(table)
 
 
 def test_a_header_comes_back_equal(tmp_path: Path) -> None:

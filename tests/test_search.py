@@ -58,6 +58,27 @@ def test_arms_get_the_same_draws_and_a_continued_search_does_not_repeat_them(tmp
     assert [job.exempt for job in later] == [False] * 6 + [True]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_equal_trials_the_earlier_is_the_best_whichever_ends_first(tmp_path: Path, tiny_corpus: Corpus, first: int) -> None:
+    """Its model is the one that is kept, now and after the next start: `pick_winners` takes the earlier one too."""
+    plan = toy_plan(tmp_path, tiny_corpus, trials=4)
+    journal = Journal(plan.folder, plan.tracker, plan.view)
+    mtl, _ = searches(plan, journal)
+    taken = [mtl.take(), mtl.take()]
+    for one in taken:
+        journal.start(*one)
+    for one in (taken[first], taken[1 - first]):
+        rows = [{"epoch": float(epoch), "value": 0.5} for epoch in range(1, one[0].epochs + 1)]
+        one[0].folder.mkdir(parents=True)
+        (one[0].folder / "model.pt").write_bytes(b"weights")
+        journal.report(one[0].label, Report(rows, "complete", device_s=1.0))
+    best = plan.folder / "checkpoints" / taken[0][0].identity.folder / "model.pt"
+    assert list((plan.folder / "checkpoints").rglob("model.pt")) == [best]
+    mtl, _ = searches(plan, Journal(plan.folder, plan.tracker, plan.view))
+    mtl.settle(read_records(plan.folder))
+    assert list((plan.folder / "checkpoints").rglob("model.pt")) == [best]
+
+
 def test_a_drawn_trial_is_whole_in_the_database_at_once(tmp_path: Path, tiny_corpus: Corpus) -> None:
     plan = toy_plan(tmp_path, tiny_corpus)
     mtl, _ = searches(plan)

@@ -155,3 +155,9 @@ def test_wanted_runs_count_searches_and_draws() -> None:
     assert wanted_runs(make_header(budget={**budget, "nested": False}, splits=splits), 5)["confirm"]["emotion.mtl"] == 30
     assert wanted_runs(make_header(budget={**budget, "nested": True}, splits=splits), 5)["confirm"]["emotion.mtl"] == 10
     assert wanted_runs(make_header(budget={**budget, "trials": 0}), 5)["search"] == {}
+
+
+@pytest.mark.parametrize("columns", ["", "abc", "-3", "40"])
+def test_a_width_that_is_none_is_no_matter(folder: Path, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert main(["--runs", str(folder.parent)]) == 0

@@ -63,6 +63,13 @@ def test_a_model_that_is_not_the_best_is_not_kept(job: Job) -> None:
     assert not (job.folder / "model.pt").exists()
 
 
+def test_a_model_as_good_as_the_best_is_kept(job: Job) -> None:
+    """Of two equal trials the earlier one wins, which may be the one that ends later."""
+    value = Attempt(replace(job, rungs=())).step().rows[-1]["value"]
+    assert Attempt(replace(job, keep=value, rungs=())).step().state == "complete"
+    assert (job.folder / "model.pt").exists()
+
+
 def test_an_attempt_goes_on_from_the_checkpoint_and_reports_the_whole_history(job: Job) -> None:
     first = Attempt(at(job, "noop", checkpoint_s=0.0))
     first.step()

@@ -12,7 +12,7 @@ from study.declare import settle
 from study.doctor import examine, main, tracking_uri
 from study.header import read_header
 from study.lock import lock_study
-from study.record import read_record
+from study.record import read_record, read_records
 from tests.doctor.doctored import MTL0, MTL1, case_of, found, repaired, states, unfinish
 from tests.tracked import history, keep, mlflow_runs
 
@@ -169,3 +169,73 @@ def test_a_study_tracked_elsewhere_wants_its_uri(folder: Path) -> None:
     with pytest.raises(StudyError, match="give the same --tracking-uri"):
         tracking_uri(folder, None)
     assert tracking_uri(folder, "http://host:5000") == "http://host:5000"
+
+
+# ---- what was changed after it was written -------------------------------------------------------------------------
+
+
+def test_a_changed_digit_of_a_record_goes_nowhere(folder: Path) -> None:
+    """As good JSON as before: the record is restored, and the two stores that hold the true value keep it."""
+    path = folder / "records" / f"{MTL0}.json"
+    before = read_record(path)
+    path.write_text(path.read_text().replace(f'"value": {before.value}', '"value": 0.93', 1))
+    finding, *_ = found(folder)
+    assert finding.startswith(f"records {MTL0}: damaged (not a trial record (its digest does not fit its content")
+    done = repaired(folder)
+    assert f"{MTL0}: record restored from MLflow" in done
+    assert not [line for line in done if "anew" in line]
+    assert read_record(path).value == before.value
+
+
+@pytest.mark.parametrize(("old", "new"), [('"name": "demo"', '"name": "demn"'), ('"margin": 0.02', '"margin": 0.12')])
+def test_a_changed_byte_of_the_header_is_restored_from_its_copy(folder: Path, old: str, new: str) -> None:
+    header, records = read_header(folder), sorted((folder / "records").rglob("*.json"))
+    path = folder / "study.json"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(StudyError, match="its digest does not fit its content"):
+        read_header(folder)
+    assert main([str(folder), "--fix"]) == 0
+    assert read_header(folder) == header
+    assert sorted((folder / "records").rglob("*.json")) == records
+
+
+def test_a_trial_beyond_the_budget_is_no_trial(folder: Path) -> None:
+    """Optuna would be given every trial before it: with one digit too many, for minutes."""
+    record = read_record(folder / "records" / f"{MTL0}.json")
+    keep(folder, replace(record, identity=replace(record.identity, number=99_999)))
+    finding, *_ = found(folder)
+    assert "is trial 99999 of 3, counted from 0" in finding
+    repaired(folder)
+    assert states(folder) == ["COMPLETE", "PRUNED", "COMPLETE"]
+
+
+def test_what_an_apple_leaves_beside_a_record_is_none(folder: Path) -> None:
+    (folder / "records" / "emotion.mtl" / "search-0" / "._00000.json").write_bytes(b"\0\5\x16\7")
+    assert len(read_records(folder)) == 14
+    assert found(folder) == []
+
+
+def test_a_folder_in_place_of_a_note_is_set_aside(folder: Path) -> None:
+    (folder / "opened.json").unlink()
+    (folder / "opened.json").mkdir()
+    repaired(folder)
+    assert open_test_part(folder, 2, 2) == [2]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [("foo://x", "not MLflow's"), ("sqlite:////nowhere/x/mlflow.db", "which is not there; give --tracking-uri")],
+)
+def test_a_damaged_ledger_sends_nobody_elsewhere(folder: Path, told: str, said: str) -> None:
+    (folder / "mlflow.tracked").write_text(f"{told} experiment 1\n")
+    with pytest.raises(StudyError, match=said):
+        main([str(folder), "--fix"])
+    assert not Path("/nowhere").exists()
+
+
+def test_a_study_at_another_place_in_a_databases_url_is_refused(folder: Path) -> None:
+    elsewhere = folder.parent / "a?b"
+    shutil.copytree(folder, elsewhere / "demo")
+    with pytest.raises(StudyError, match="means another thing in a database's URL"):
+        main([str(elsewhere / "demo")])
+    assert not (folder.parent / "a").exists()
