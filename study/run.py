@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 from sermtl.errors import INTERRUPTED, run_command
-from study.options import Options, asked_space, check_command, read_options
 from study.signals import STOPPED, interruptible, say, stop_in_one_line
 
-if __name__ == "__main__":  # what is imported next takes seconds: a mistake in the command or its space is said before
+if __name__ == "__main__":
     stop_in_one_line()
+
+from study.options import Options, asked_space, check_command, read_options  # isort: skip
+
+if __name__ == "__main__":  # what is imported next takes seconds: a mistake in the command or its space is said before
     if refused := run_command(check_command):
         sys.exit(refused)
 

@@ -230,19 +230,24 @@ def test_a_signal_outside_the_loop_is_one_line_too(
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("module", ["study.options", "study.cluster"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_the_command_still_imports_is_one_line(number: int) -> None:
+def test_a_signal_while_the_command_still_imports_is_one_line(number: int, module: str) -> None:
     """What the command imports takes seconds: many a Ctrl-C falls there."""
     script = """
 import os, runpy, sys
 class Cut:
     def find_spec(name, *where):
-        if name == "study.cluster":
-            os.kill(os.getpid(), int(sys.argv[1]))
+        if name == module:
+            os.kill(os.getpid(), number)
+module, number = sys.argv[1], int(sys.argv.pop())
+del sys.argv[1:]
 sys.meta_path.insert(0, Cut)
 runpy.run_module("study.run", run_name="__main__")
 """
-    done = subprocess.run([sys.executable, "-c", script, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script, module, str(int(number))], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stderr) == (130, "stopped; the same command continues the study\n")
 
 

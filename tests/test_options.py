@@ -53,7 +53,7 @@ def test_draws_and_folds_become_split_knobs() -> None:
         (["--folds", "3", "--draws", "2"], "choose one"),
         (["--folds", "3", "--set", "fold=1"], "--set fold=1: --folds sets fold for each draw"),
         (["--draws", "2", "--set", "split_seed=5"], "--set split_seed=5: --draws sets split_seed for each draw"),
-        (["--runs", "a?b"], "--runs a?b: a '?' or '%41' in it means another thing in a database's URL"),
+        (["--runs", "a?b"], "a?b: a '?' or '%41' in a path means another thing in a database's URL"),
         (["--runs", "a%41"], "choose another"),
     ],
 )
