@@ -7,6 +7,7 @@ by half-informed clean-up code of Ray's.
 import contextlib
 import functools
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -23,6 +24,7 @@ from optuna.exceptions import StorageInternalError
 from sermtl.errors import INTERRUPTED, SermtlError, StudyError
 from sermtl.files import NO_ROOM
 from study.cluster import DEAD, lost, ray, tune
+from study.database import first_line
 from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
@@ -246,8 +248,10 @@ def clear_lines(folder: Path) -> Iterator[None]:
 
 
 def cannot_write(folder: Path, error: BaseException) -> str:
-    first = str(error).strip().splitlines()[0]
-    return f"{folder}: a store cannot be written ({first}); when it can, the same command continues the study"
+    why = first_line(error)
+    if re.search("malformed|not a database|decode to UTF-8|corrupt", why):
+        return f"{folder}: a database is damaged ({why}); `python -m study.doctor {folder} --fix` restores it"
+    return f"{folder}: a store cannot be written ({why}); when it can, the same command continues the study"
 
 
 class _Watch(tune.Callback):

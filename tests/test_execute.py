@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from optuna.exceptions import StorageInternalError
 
 import study.journal
 import study.run
@@ -257,5 +258,8 @@ def test_a_full_disk_is_one_clear_line_wherever_it_is_met(tmp_path: Path) -> Non
         raise OSError(errno.ENOSPC, "No space left on device", "page")
     with pytest.raises(StudyError, match=r"\(database or disk is full\)"), clear_lines(tmp_path / "demo"):
         raise sqlite3.OperationalError("database or disk is full")
+    damaged = r"a database is damaged \(Could not decode.*`python -m study.doctor .*demo --fix`"
+    with pytest.raises(StudyError, match=damaged), clear_lines(tmp_path / "demo"):
+        raise StorageInternalError("An exception is raised.") from sqlite3.OperationalError("Could not decode to UTF-8 column 'x'")
     with pytest.raises(FileNotFoundError), clear_lines(tmp_path / "demo"):  # a mistake of ours keeps its traceback
         raise FileNotFoundError(errno.ENOENT, "No such file")
