@@ -170,6 +170,7 @@ class QuestionResult:
     secondary   other score names -> MTL - control without a verdict: 'emotion_accuracy' beside UAR, the auxiliary task's score
     square      recipe x task, None where neither switched arm was planned
     placebo     placebo arm -> (MTL - placebo, placebo - control); {} without placebo arms
+    any_head    placebo arm -> placebo - MTL's recipe without a second task: what any second head gives; {} without that arm
     arms        in report order (header.confirm)
     breakdowns  label ('sex', 'age_band', 'sentence', 'level') -> rows; only labels the test clips have
     delta_m     mean over the main and auxiliary tasks of MTL's relative gain over the task's own single-task control, that of
@@ -183,6 +184,7 @@ class QuestionResult:
     secondary: dict[str, Contrast]
     square: Square | None
     placebo: dict[str, tuple[Contrast | None, Contrast | None]]
+    any_head: dict[str, Contrast | None]
     arms: tuple[ArmResult, ...]
     breakdowns: dict[str, tuple[BreakdownRow, ...]]
     rungs: tuple[RungQuality, ...]

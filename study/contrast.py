@@ -17,6 +17,7 @@ from study.verdict import Verdict, decide
 Array = NDArray[np.float64]
 FEWEST_SEEDS = 3
 FEWEST_SPEAKERS = 2
+MOST_FAILED = 0.2  # of an arm's runs: beyond, those that are left tell of themselves only
 FEW_SPEAKERS = 12  # below, folds over all speakers tell more than one test part
 
 
@@ -116,6 +117,8 @@ class Design:
     searched     the settings were searched for (else fixed beforehand)
     nested       every confirm split is the split its settings were searched on, so no test speaker was ever seen
     family       the contrast is one of the study's declared questions: it gets a verdict
+    planned      runs of each arm that were declared; pending: of both arms together, those that have not ended; failed: of each
+                 arm, those that ended without a score
     """
 
     speakers: tuple[str, ...]
@@ -124,6 +127,9 @@ class Design:
     nested: bool = True
     family: bool = True
     seeds: tuple[int, ...] = ()
+    planned: int = 0
+    pending: int = 0
+    failed: tuple[int, int] = (0, 0)
 
 
 def contrast(
@@ -218,12 +224,23 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
     if 0 < c.n_speakers < FEW_SPEAKERS and not folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
         caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
+    if any(design.failed):
+        caveats += (f"{_failed(c, design)}, and left out with their pairs.",)
     reason = next(
         (
             reason
             for fails, reason in (
                 (c.n_speakers == 0, "no run of both arms has finished"),
                 (not design.family, "an estimate beside the answer, not one of the study's declared questions"),
+                (
+                    design.pending > 0,
+                    f"{design.pending} of the two arms' {2 * design.planned} declared runs have not ended; "
+                    "a verdict before the last would be one of many looks",
+                ),
+                (
+                    max(design.failed) > MOST_FAILED * design.planned,
+                    f"{_failed(c, design)}: which runs were left is no accident, so nothing is decided from them",
+                ),
                 (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c.n_seeds)} in both arms; an interval needs at least {FEWEST_SEEDS}"),
                 (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),
                 (design.searched and not design.nested, "the settings were chosen on a split that had some of these speakers"),
@@ -236,6 +253,11 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
     )
     c = replace(c, caveats=caveats if design.family else ())
     return _decided(c) if reason is None else replace(c, verdict="no verdict", reason=reason)
+
+
+def _failed(c: Contrast, design: Design) -> str:
+    first, second = design.failed
+    return f"{first} of {design.planned} runs of {c.first} and {second} of {c.second} failed"
 
 
 def _seeds(n: int) -> str:

@@ -46,6 +46,7 @@ def attribution_figure(question: QuestionResult, synthetic: bool) -> Drawing | N
     for arm, (against, above) in question.placebo.items():
         name = "placebo within sex × sentence" if arm.endswith("-within") else "placebo across clips"
         rows += [ForestRow(f"multi-task − {name}", against), ForestRow(f"{name} − control", above)]
+        rows += [ForestRow(f"{name} − its recipe alone", question.any_head.get(arm))]
     rows = [row for row in rows if row.contrast]
     title = f"{question_short(question)}: where the difference comes from"
     return forest(slug("attribution", question.header.name), title, rows, synthetic) if rows else None

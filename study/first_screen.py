@@ -84,7 +84,7 @@ def _placebo_words(question: QuestionResult) -> str:
         return ""
     close = [(arm, against) for arm, (against, _) in question.placebo.items() if against and not against.low > 0]
     said = listing([f"{_change(against)} points against the {arm_words(arm)}" for arm, against in close])
-    return said and f"Multi-task is not clearly above a placebo: {said}. So any second head may do as much."
+    return said and f"Multi-task is not clearly above a placebo: {said}. So the gain need not come from what the second task tells."
 
 
 def _square_words(question: QuestionResult) -> str:

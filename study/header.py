@@ -100,6 +100,12 @@ def check_folder(folder: Path) -> None:
         raise StudyError(f"{folder}: a '?' or '%41' in a path means another thing in a database's URL; choose another place")
 
 
+def confirm_runs_of(header: StudyHeader, seeds: int) -> int:
+    """Confirm runs of each arm: one per seed, search and draw of the split."""
+    draws = 1 if header.budget.get("nested", True) else len(header.splits)
+    return int(seeds * header.budget.get("searches", 1) * draws)
+
+
 def header_path(study_folder: Path) -> Path:
     return study_folder / "study.json"
 

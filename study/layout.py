@@ -3,7 +3,7 @@
 one search, one split     speakers x seeds, crossed
 several searches          speakers x searches, crossed; seeds are averaged within each search
 several draws of a split  the same, each draw with a search of its own; with draws for searches where nothing was searched
-folds over all speakers   each speaker in one fold only: a sample of folds
+folds over all speakers   each speaker in one fold only: a sample of folds, crossed with seeds
 """
 
 from dataclasses import dataclass, replace
@@ -73,7 +73,7 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     table = _group_means(runs, layout.groups)
     folds = _folds(table)
     if len(folds) > 1:
-        return crossed_mean(_fold_means(table, folds)[None, :]), f"t over the means of {len(folds)} folds of speakers", len(folds)
+        return *_over_folds(runs, layout, folds, _fold_means(table, folds)), len(folds)
     by_group, by_seed = crossed_mean(table), crossed_mean(_group_means(runs, layout.seed))
     factor, over = layout.factor, "seeds"
     wider = by_group
@@ -81,6 +81,19 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
         wider, factor, over = by_seed, "seed", "searches" if layout.factor == "search" else "splits"
     words = f"crossed random effects (speaker x {factor}, over {over}), Satterthwaite t"
     return replace(wider, estimate=by_group.estimate), words, 0
+
+
+def _over_folds(runs: Array, layout: Layout, folds: list[NDArray[np.int64]], means: Array) -> tuple[CrossedMean, str]:
+    """The wider of two intervals: t over the folds' means, and, since every fold has the same seeds, folds crossed with seeds."""
+    by_fold = crossed_mean(means[None, :])
+    seeds = _group_means(runs, layout.seed)
+    table = np.stack([mean_there(seeds[rows], 0) for rows in folds])  # (folds, seeds)
+    table = table[:, ~np.isnan(table).any(axis=0)]  # a fold may lack a seed
+    crossed = crossed_mean(table) if table.shape[1] > 1 else by_fold
+    if _half_width(crossed) > _half_width(by_fold):
+        words = f"crossed random effects (fold x seed) over {len(folds)} folds of speakers, Satterthwaite t"
+        return replace(crossed, estimate=by_fold.estimate), words
+    return by_fold, f"t over the means of {len(folds)} folds of speakers"
 
 
 def seed_means(runs: Array, layout: Layout) -> Array:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from study.answer import ArmResult, ArmScores, BreakdownRow, Look, MeanSd, QuestionResult, Square
 from study.bootstrap import RESAMPLES, eer_interval
 from study.contrast import Contrast, Design, Interval, McNemar, contrast
-from study.header import QuestionHeader, StudyHeader
+from study.header import QuestionHeader, StudyHeader, confirm_runs_of
 from study.layout import layout_of, mean_of
 from study.record import TrialRecord
 from study.scores import Run, Score, arm_scores, confusions, label_values, right_clips, score_of, scored_pairs
@@ -83,6 +84,11 @@ def answer(evidence: Evidence, verdict: Contrast, gathered: Sequence[Evidence]) 
             for name in ("placebo", "placebo-within")
             if evidence.key(name) in evidence.arms
         },
+        any_head={
+            evidence.key(name): _between(evidence, name, "mtl-recipe-alone")
+            for name in ("placebo", "placebo-within")
+            if {evidence.key(name), evidence.key("mtl-recipe-alone")} <= set(evidence.arms)
+        },
         arms=arms,
         breakdowns=_breakdowns(evidence),
         rungs=tuple(
@@ -135,12 +141,22 @@ def _contrast(
         searched=bool(header.budget.get("trials")),
         nested=bool(header.budget.get("nested", True)) or len(header.splits) < 2,
         family=family,
+        **(_endings(evidence, names) if family else {}),
     )
     both = (a.scores[:, :, keep], b.scores[:, :, keep])
     found = contrast(*both, design, names=names, score=a.score, margin=evidence.question.margin, resamples=resamples)
     if not family:
         return found
     return replace(found, mcnemar=_mcnemar(evidence, names))
+
+
+def _endings(evidence: Evidence, arms: tuple[str, str]) -> dict[str, Any]:
+    """Of the first look's runs: how many were declared for an arm, have not ended, and have failed."""
+    planned = confirm_runs_of(evidence.header, int(evidence.header.budget["seeds"]))
+    ended = {arm: [r.state for r in _records(evidence, arm) if r.identity.phase == "confirm" and r.look == 1] for arm in arms}
+    first, second = (sum(state != "COMPLETE" for state in ended[arm]) for arm in arms)
+    pending = sum(max(0, planned - len(states)) for states in ended.values())
+    return {"planned": planned, "pending": pending, "failed": (first, second)}
 
 
 def _between(evidence: Evidence, first: str, second: str) -> Contrast | None:

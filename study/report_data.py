@@ -85,6 +85,7 @@ def named_contrasts(question: QuestionResult) -> list[tuple[str, Contrast | None
         named += [(name, getattr(square, name)) for name in names]
     for arm, (against, above) in question.placebo.items():
         named += [(f"mtl - {arm}", against), (f"{arm} - control", above)]
+    named += [(f"{arm} - mtl-recipe-alone", head) for arm, head in question.any_head.items()]
     for label, rows in question.breakdowns.items():
         named += [(f"{label} = {row.value}", row.contrast) for row in rows]
     return named

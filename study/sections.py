@@ -88,7 +88,7 @@ SQUARE = (
 )
 PLACEBO = (
     "A placebo keeps the multi-task arm's setting and seeds but permutes the training speakers' labels of the second task: what it "
-    "gains over the control, any second head would."
+    "gains over the same recipe without a second task, any second head would. What it gains over the control may be its recipe's."
 )
 SCORES = "Beside the arms stand chance and what the length of a clip alone gives: zero-padding shows a network how long a clip is."
 PAPER = (

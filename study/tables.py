@@ -54,6 +54,7 @@ def contrasts_table(question: QuestionResult) -> Table:
         ]
     for arm, (against, above) in question.placebo.items():
         named += [(f"multi-task − {arm_words(arm)}", against), (f"{arm_words(arm)} − control", above)]
+    named += [(f"{arm_words(arm)} − multi-task's recipe, second task off", head) for arm, head in question.any_head.items()]
     rows = [_contrast_row(words, contrast, "" if place else "strong") for place, (words, contrast) in enumerate(named)]
     columns = (
         "contrast",

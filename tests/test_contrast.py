@@ -104,6 +104,23 @@ def test_no_verdict_says_why(arms: tuple[np.ndarray, np.ndarray], changes: dict[
     assert reason in found.reason
 
 
+def test_a_verdict_waits_for_the_last_declared_run() -> None:
+    """Looked at as seeds come in, one of many looks would be 'helps' too often; the estimate and its interval are there."""
+    found = of(scores(0.06, seeds=3), planned=10, pending=14)
+    assert (found.verdict, found.reason.partition(";")[0]) == ("no verdict", "14 of the two arms' 20 declared runs have not ended")
+    assert found.low > 0
+    assert of(scores(0.06, seeds=3), planned=3).verdict == "helps"
+
+
+def test_runs_that_failed_stand_beside_the_verdict_and_many_forbid_it() -> None:
+    found = of(scores(0.06, seeds=9), planned=10, failed=(1, 0))
+    assert found.verdict == "helps"
+    assert "1 of 10 runs of first and 0 of second failed, and left out with their pairs." in found.caveats
+    found = of(scores(0.06, seeds=3), planned=10, failed=(7, 0))
+    assert found.verdict == "no verdict"
+    assert found.reason.startswith("7 of 10 runs of first and 0 of second failed")
+
+
 def test_settings_that_were_never_searched_need_no_nesting() -> None:
     found = of(scores(0.06), nested=False, searched=False)
     assert (found.verdict, found.scope) == ("helps", "for these fixed settings")
@@ -223,6 +240,23 @@ def test_folds_are_a_t_test_over_fold_means() -> None:
     assert found.p == pytest.approx(scipy_stats.ttest_1samp(means, 0).pvalue)
     assert "5 folds" in found.method
     assert (found.n_seeds, found.n_splits, found.n_folds) == (3, 5, 5)
+
+
+def test_folds_know_that_they_share_their_seeds() -> None:
+    """A seed's own effect is in every fold: with t over the folds' means alone, 76 of 100 intervals would hold the truth."""
+    random, held = np.random.default_rng(1), 0
+    folds, own, seeds = 6, 4, 3
+    fold_of = np.repeat(np.arange(folds), own)
+    columns = [(f"fold{fold}", seed) for fold in range(folds) for seed in range(seeds)]
+    splits, numbers = zip(*columns, strict=True)
+    inside = fold_of[:, None] == np.repeat(np.arange(folds), seeds)[None, :]
+    for _ in range(300):
+        cells = random.normal(0, 0.02, (folds * own, 1)) + np.tile(random.normal(0, 0.02, seeds), folds)
+        cells = np.where(inside, cells + random.normal(0, 0.02, cells.shape), np.nan)[None]
+        found = of((cells, np.where(np.isnan(cells), np.nan, 0.0)), splits=splits, seeds=numbers, searched=False)
+        held += found.low <= 0 <= found.high
+    assert held / 300 > 0.92
+    assert found.n_folds == folds
 
 
 def test_few_speakers_in_folds_are_all_there_are() -> None:

@@ -63,7 +63,7 @@ def test_a_gain_that_a_placebo_makes_too_is_said(question: QuestionResult, verdi
     placebo = {"emotion.placebo": (replace(question.contrast, estimate=0.02, low=low, high=0.05), None)}
     primary = replace(question.contrast, verdict=verdict)  # type: ignore[arg-type]
     words = answer(replace(question, square=None, contrast=primary, placebo=placebo)).cause
-    assert ("any second head may do as much" in words) == said
+    assert ("need not come from what the second task tells" in words) == said
     assert ("points against the placebo, permuted across clips" in words) == said
 
 

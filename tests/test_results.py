@@ -303,3 +303,21 @@ def test_what_is_not_the_papers_is_said(tmp_path: Path) -> None:
     notes = load_results(tmp_path).notes
     assert "Not the paper's network, input and training: width 0.125 (paper 1.0), bins 64 (paper 512)." in notes
     assert any("heard in training" in note for note in notes)
+
+
+def test_a_question_has_no_verdict_before_its_last_declared_run(tmp_path: Path) -> None:
+    fake_study(tmp_path, trials=2, seeds=5, speakers=12, questions=("emotion",), confirm=("mtl", "control"))
+    last = next(r for r in read_records(tmp_path) if r.identity.arm == "emotion.mtl" and r.identity.seed == 1004)
+    record_path(tmp_path, last.identity).unlink()
+    found = load_results(tmp_path).questions[0].contrast
+    assert (found.verdict, found.n_seeds) == ("no verdict", 4)
+    assert found.reason.startswith("1 of the two arms' 10 declared runs have not ended")
+    assert found.low < found.estimate < found.high
+
+
+def test_what_any_second_head_gives_is_within_one_recipe(results: Results) -> None:
+    question = results.questions[0]
+    found = question.any_head["emotion.placebo"]
+    assert found is not None
+    assert (found.first, found.second) == ("emotion.placebo", "emotion.mtl-recipe-alone")
+    assert found.estimate == pytest.approx(found.first_mean - found.second_mean)
