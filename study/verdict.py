@@ -25,6 +25,16 @@ def digits(*apart: tuple[float, float]) -> int:
     return next((n for n in (1, 2, 3) if all(a == b or points(a, n) != points(b, n) for a, b in apart)), 4)
 
 
+def p_digits(p: float, kind: Literal["f", "g"], fewest: int) -> str:
+    """A p value with the fewest digits, `fewest` or more, that leave it on its side of ALPHA: 0.0502 is not to read as 0.05."""
+    texts = (f"{p:.{n}{kind}}" for n in range(fewest, 20))  # 17 significant digits tell any two numbers apart
+    return next(text for text in texts if _side(float(text)) == _side(p))
+
+
+def _side(p: float) -> int:
+    return (p > ALPHA) - (p < ALPHA)
+
+
 def decide(
     estimate: float,
     interval: tuple[float, float],
@@ -46,7 +56,7 @@ def decide(
     far = f"the margin of {points(margin, n)}"
     n = digits((low, 0), (high, 0))
     span = f"the 95 % interval is {points(low, n)} to {points(high, n)} points"
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    chance = "p < 0.001" if p < 0.001 else f"p = {p_digits(p, 'g', 2)}"
     if apart_from_0 and p < ALPHA and abs(estimate) >= margin:
         return "helps" if estimate > 0 else "hurts", f"{size} reaches {far}, and {span}, {chance}"
     if -margin < interval90[0] and interval90[1] < margin:

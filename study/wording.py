@@ -5,6 +5,7 @@ import re
 
 from study.contrast import Contrast
 from study.drawing import printable
+from study.verdict import p_digits
 
 MINUS = "−"
 
@@ -93,10 +94,10 @@ def interval(low: float | None, high: float | None, digits: int = 1) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """'= 0.012', or '< 0.001'; '–' where there is none."""
+    """'= 0.012', or '< 0.001'; '–' where there is none. Beside .05 with as many digits as tell its side."""
     if p is None or not math.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return "< 0.001" if p < 0.001 else f"= {p_digits(p, 'f', 3)}"
 
 
 def bare_p(p: float | None) -> str:

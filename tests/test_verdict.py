@@ -1,8 +1,11 @@
 """The verdict's rules at their edges."""
 
+import math
+
 import pytest
 
-from study.verdict import decide, points
+from study.verdict import ALPHA, decide, points
+from study.wording import bare_p, p_value
 
 NAN = float("nan")
 
@@ -44,6 +47,9 @@ def test_reason_gives_the_numbers_in_points() -> None:
         (-0.0197, (-0.035, -0.004), (-0.033, -0.006), 0.01, "a loss of 1.97 points does not reach the margin of 2.00"),
         (0.0, (-0.025, 0.025), (-0.01996, 0.019), 1.0, "-1.996 to 1.900 points, lies inside the margin of ± 2.000"),
         (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.049, "0.03 to 5.97 points"),
+        (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.04996, "points, p = 0.04996"),
+        (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.0502, "points, but p = 0.0502 once adjusted"),
+        (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.05, "points, but p = 0.05 once adjusted"),
         (0.05, (0.004, 0.096), (0.01, 0.09), 0.068, "0.4 to 9.6 points, but p = 0.068 once adjusted for the study's other"),
     ],
 )
@@ -56,3 +62,16 @@ def test_what_the_reason_says_is_true_as_it_reads(
 def test_points() -> None:
     assert points(0.0312) == "3.1"
     assert points(-0.0001) == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [(0.04996, "0.04996"), (0.0502, "0.0502"), (0.05, "0.050"), (0.0496, "0.0496"), (0.0506, "0.051"), (0.0123, "0.012")],
+)
+def test_a_p_value_reads_on_its_side_of_the_threshold(p: float, said: str) -> None:
+    assert (bare_p(p), p_value(p)) == (said, f"= {said}")
+
+
+def test_no_p_value_is_too_near_to_read() -> None:
+    for p in (math.nextafter(ALPHA, 0), math.nextafter(ALPHA, 1)):
+        assert (float(bare_p(p)) < ALPHA, float(bare_p(p)) > ALPHA) == (p < ALPHA, p > ALPHA)
