@@ -5,6 +5,7 @@ tested between the studies: they share test speakers, and neither was planned ag
 """
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from sermtl.files import write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
-from study.method import test_basis
+from study.method import test_basis, without_secrets
 from study.report import render
-from study.results import load_results
+from study.results import load_results, planned_runs
 from study.tables import Row, Table
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 
@@ -33,8 +34,12 @@ def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path
     """
     pair = (load_results(first), load_results(second))
     for folder, results in zip((first, second), pair, strict=True):
+        command = without_secrets(results.header.command)
         if not results.opened:
-            raise StudyError(f"{folder}: has no test scores yet; finish it with {results.header.command!r}, then compare")
+            raise StudyError(f"{folder}: has no test scores yet; finish it with {command!r}, then compare")
+        if missing := missing_runs(results):
+            planned = count(planned_runs(results.header) * len(results.header.confirm), "confirm run")
+            raise StudyError(f"{folder}: lacks {missing} of its {planned}; continue it with {command!r}, then compare")
     if differences := why_not(pair):
         raise StudyError(f"{first} and {second} cannot be compared: {'; '.join(differences)}")
     tables = [answers_table(pair), *scores_tables(pair), spend_table(pair), settings_table(pair)]
@@ -53,6 +58,12 @@ def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path
     except OSError as error:
         raise StudyError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from None
     return path, tables
+
+
+def missing_runs(results: Results) -> int:
+    """How many of the first look's confirm runs have not ended; a failed one has."""
+    ended = Counter(r.identity.arm for r in results.records if r.identity.phase == "confirm" and r.look == 1)
+    return sum(max(planned_runs(results.header) - ended[arm], 0) for arm in results.header.confirm)
 
 
 def why_not(pair: Pair) -> list[str]:
@@ -75,17 +86,19 @@ def why_not(pair: Pair) -> list[str]:
 
 
 def shared_questions(pair: Pair) -> list[tuple[QuestionResult, QuestionResult]]:
-    """The questions that both studies ask: same main and auxiliary tasks, same test score; by name where several fit."""
+    """The questions that both studies ask: same main and auxiliary tasks, same test score; each once, namesakes first."""
 
     def key(question: QuestionResult) -> tuple[Any, ...]:
         return (question.header.main, question.header.auxiliary, question.score)
 
-    found = []
-    for question in pair[0].questions:
-        others = [other for other in pair[1].questions if key(other) == key(question)]
-        others.sort(key=lambda other: other.header.name != question.header.name)
-        found += [(question, other) for other in others[:1]]
-    return found
+    free, found = list(pair[1].questions), {}
+    for by_name in (True, False):
+        for place, question in enumerate(pair[0].questions):
+            fits = [o for o in free if key(o) == key(question) and (o.header.name == question.header.name or not by_name)]
+            if place not in found and fits:
+                found[place] = fits[0]
+                free.remove(fits[0])
+    return [(question, found[place]) for place, question in enumerate(pair[0].questions) if place in found]
 
 
 def study_name(pair: Pair, place: int) -> str:

@@ -102,9 +102,9 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
     for arm in header.confirm:
         mine = [r for r in records if r.identity.arm == arm and r.identity.phase == "confirm" and r.look == 1]
         failed = [record for record in mine if record.state != "COMPLETE"]
-        missing = _planned(header) - len(mine)
+        missing = planned_runs(header) - len(mine)
         if missing > 0:
-            notes.append(f"{arm}: {missing} of {count(_planned(header), 'confirm run')} not finished.")
+            notes.append(f"{arm}: {missing} of {count(planned_runs(header), 'confirm run')} not finished.")
         if failed:
             reason = failed[0].reason or "no reason kept"
             notes.append(f"{arm}: {count(len(failed), 'confirm run')} failed, the first because: {reason}.")
@@ -120,7 +120,7 @@ def _reduced(header: StudyHeader) -> list[str]:
     return [f"Not the paper's network, input and training: {', '.join(changed)}."] if changed else []
 
 
-def _planned(header: StudyHeader) -> int:
+def planned_runs(header: StudyHeader) -> int:
     """Confirm runs of an arm at the first look: seeds x searches, and x splits where each search is confirmed on all of them."""
     splits = 1 if header.budget.get("nested", True) else len(header.splits)
     return int(header.budget["seeds"]) * int(header.budget.get("searches", 1)) * splits

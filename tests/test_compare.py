@@ -4,15 +4,17 @@ import functools
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from sermtl.errors import StudyError, run_command
 from study import compare as compare_module
-from study.compare import compare, main, shared_questions, study_name, why_not
+from study.answer import Results
+from study.compare import compare, main, missing_runs, shared_questions, study_name, why_not
 from study.header import StudyHeader, read_header, write_header
+from study.record import read_records, record_path
 from study.results import load_results
 from study.wording import interval, points
 from tests.fake_study import fake_study
@@ -90,6 +92,42 @@ def test_a_study_without_test_scores_is_refused(studies: tuple[Path, Path], tmp_
     (unopened / "opened.json").unlink()
     with pytest.raises(StudyError, match="no test scores yet"):
         compare(studies[0], unopened)
+
+
+def test_an_unfinished_study_is_refused_with_what_it_lacks(studies: tuple[Path, Path], tmp_path: Path) -> None:
+    unfinished = changed(studies[1], tmp_path / "unfinished", command="python -m study.run --name second")
+    confirmed = [record for record in read_records(unfinished) if record.identity.phase == "confirm"]
+    failed = replace(confirmed[0], state="FAILED", reason="loss is nan", predictions=None, pairs=None, test_scores={})
+    record_path(unfinished, failed.identity).write_text(json.dumps(asdict(failed)))
+    assert missing_runs(load_results(unfinished)) == 0  # a failed run has ended
+    for record in confirmed[1:3]:
+        record_path(unfinished, record.identity).unlink()
+    said = r"unfinished: lacks 2 of its 18 confirm runs; continue it with 'python -m study.run --name second', then compare$"
+    for pair in ((studies[0], unfinished), (unfinished, studies[0])):
+        with pytest.raises(StudyError, match=said):
+            compare(*pair)
+
+
+def test_runs_of_a_further_look_do_not_make_up_for_the_first(studies: tuple[Path, Path]) -> None:
+    results = load_results(studies[0])
+    later = [replace(r, look=2) if r.identity.phase == "confirm" and r.identity.seed == 1002 else r for r in results.records]
+    assert (missing_runs(results), missing_runs(replace(results, records=later))) == (0, 6)
+
+
+def test_each_question_stands_once_beside_its_namesake(studies: tuple[Path, Path]) -> None:
+    def asked(place: int, *names: str) -> Results:
+        question = results[place].questions[0]
+        named = [replace(question, header=replace(question.header, name=name)) for name in names]
+        return replace(results[place], questions=tuple(named))
+
+    def paired(first: tuple[str, ...], second: tuple[str, ...]) -> list[tuple[str, str]]:
+        return [(a.header.name, b.header.name) for a, b in shared_questions((asked(0, *first), asked(1, *second)))]
+
+    results = [load_results(folder) for folder in studies]
+    assert paired(("emotion-a", "emotion-b"), ("emotion-b",)) == [("emotion-b", "emotion-b")]
+    assert paired(("emotion-b",), ("emotion-a", "emotion-b")) == [("emotion-b", "emotion-b")]
+    assert paired(("a", "b"), ("b", "c")) == [("a", "c"), ("b", "b")]
+    assert paired(("a", "b"), ("c",)) == [("a", "c")]
 
 
 def test_no_common_question_is_a_reason(studies: tuple[Path, Path]) -> None:
