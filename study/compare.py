@@ -18,6 +18,7 @@ from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
 from study.method import test_basis, without_secrets
+from study.recipe import recipe_differences
 from study.report import render
 from study.results import load_results, planned_runs
 from study.tables import Row, Table
@@ -158,8 +159,9 @@ def settings_table(pair: Pair) -> Table:
     keys = list(dict.fromkeys(key for found in values for key in found))
     rows = []
     for key in keys:
-        cells = [short(found.get(key, "–"), 80) for found in values]
-        rows.append(Row((key, *cells), "" if cells[0] == cells[1] else "strong"))
+        texts = [found.get(key, "–") for found in values]
+        rows.append(Row((key, *(short(text, 80) for text in texts)), "" if texts[0] == texts[1] else "strong"))
+    rows += [Row((key, *cells), "strong") for key, *cells in recipe_differences(pair)]
     columns = ("setting", *(study_name(pair, place) for place in (0, 1)))
     return Table("Settings", columns, "tww", tuple(rows), ("Bold: where the studies differ.",))
 

@@ -6,14 +6,16 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sermtl.errors import StudyError, run_command
 from study import compare as compare_module
 from study.answer import Results
-from study.compare import compare, main, missing_runs, shared_questions, study_name, why_not
+from study.compare import compare, main, missing_runs, settings_table, shared_questions, study_name, why_not
 from study.header import StudyHeader, read_header, write_header
+from study.recipe import recipe_differences
 from study.record import read_records, record_path
 from study.results import load_results
 from study.wording import interval, points
@@ -128,6 +130,47 @@ def test_each_question_stands_once_beside_its_namesake(studies: tuple[Path, Path
     assert paired(("emotion-b",), ("emotion-a", "emotion-b")) == [("emotion-b", "emotion-b")]
     assert paired(("a", "b"), ("b", "c")) == [("a", "c"), ("b", "b")]
     assert paired(("a", "b"), ("c",)) == [("a", "c")]
+
+
+def test_what_was_fixed_and_searched_otherwise_is_listed(studies: tuple[Path, Path]) -> None:
+    lr = {"low": 0.001, "high": 0.1, "log": True}
+    plain = {
+        "fixed": {"padding": "zero", "epochs": 10, "clip_s": 2.0},
+        "search": {"learning_rate": lr, "batch_size": {"choices": [32, 64]}, "dropout": {"low": 0.0, "high": 0.5}},
+        "weights": {"speaker": {"low": 0.03, "high": 3.0, "log": True}},
+        "start": [{"learning_rate": 0.01}],
+        "questions": {"emotion": {"fixed": {"epochs": 12}}},
+    }
+    changed = {
+        **plain,
+        "size": {"fixed": {"clip_s": 1.5}, "search": {"learning_rate": {**lr, "high": 0.1000001}}},
+        "overrides": {"optimizer": "adamw", "batch_size": 16},
+        "train_on_dev": True,
+        "weights": {},
+        "start": [],
+        "questions": {},
+    }
+    results = load_results(studies[0])
+
+    def rows(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, str, str]]:
+        a, b = (replace(results, header=replace(results.header, space=space)) for space in (first, second))
+        return recipe_differences((a, b))
+
+    assert rows(plain, plain) == []
+    assert rows({}, {"fixed": {"padding": "zero"}, "weights": {"speaker": 1.0}, "overrides": {}}) == []  # as they are by default
+    assert sorted(rows(plain, changed)) == [
+        ("batch_size", "searched: 32, 64", "16"),
+        ("clip_s", "2", "1.5"),
+        ("emotion: epochs", "12", "10"),
+        ("learning_rate", "searched: 0.001 to 0.1 (log)", "searched: 0.001 to 0.1000001 (log)"),
+        ("optimizer", "sgd", "adamw"),
+        ("start point 1", "learning_rate 0.01", "–"),
+        ("train_on_dev", "False", "True"),
+        ("weight of speaker", "searched: 0.03 to 3 (log)", "1"),
+    ]
+    table = settings_table((results, replace(results, header=replace(results.header, space=changed))))
+    assert ("padding", "zero", "zero") not in [row.cells for row in table.rows]
+    assert {row.kind for row in table.rows if row.cells[0] in ("optimizer", "batch_size", "train_on_dev")} == {"strong"}
 
 
 def test_no_common_question_is_a_reason(studies: tuple[Path, Path]) -> None:
