@@ -60,6 +60,8 @@ def _confirm_words(results: Results) -> str:
     parts = [split.parts for split in header.splits]
     if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):
         words += " There is no dev part: a verification threshold comes from pairs of training clips."
+    elif together and not all(split.id.startswith("sentence") for split in header.splits):  # there speakers are not verified
+        words += " No dev part is left to choose a verification threshold on: it comes from pairs of training clips."
     return words
 
 

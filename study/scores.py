@@ -148,12 +148,14 @@ def right_clips(run: Run, task: str) -> dict[str, bool]:
 def label_values(runs: list[Run], score: Score) -> dict[str, dict[str, tuple[int, int]]]:
     """Label → value → (speakers, clips) of the test clips, for each label that can split this score into 2 parts or more.
 
-    Sentence and level cannot split verification pairs, which join two sentences.
+    Only clips with a label of the score's own task count: no others are scored. Sentence and level cannot split verification
+    pairs, which join two sentences.
     """
-    tables = {run.column[0]: run.clips for run in runs if run.clips is not None}
+    tables = {run.column[0]: run.clips for run in runs if run.clips is not None and run.has(score)}
+    scored = [] if score.from_pairs else [f"{score.task}_true"]
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for label in SPEAKER_LABELS if score.from_pairs else SPEAKER_LABELS + CLIP_LABELS:
-        columns = [table.select(["clip", "speaker", label]) for table in tables.values() if label in table.column_names]
+        columns = [table.select(["clip", "speaker", label, *scored]) for table in tables.values() if label in table.column_names]
         if not columns:
             continue
         groups = (

@@ -1,0 +1,46 @@
+"""What stands beside a test score: its chance, the clips it is of, and what its threshold was chosen on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from study.method import how_words
+from study.results import load_results
+from study.tables import baseline_value
+from tests.fake_study import fake_study
+
+ARMS = ("mtl", "control")
+
+
+def test_chance_of_top_5_is_five_of_the_speakers() -> None:
+    known = {"speaker": {"chance": 1 / 12, "duration_only": 0.2}}
+    assert baseline_value("speaker_top5", "chance", known) == pytest.approx(5 / 12)
+    assert baseline_value("speaker_top5", "chance", {"speaker": {"chance": 1 / 4}}) == 1.0
+    assert baseline_value("speaker_top5", "duration_only", known) is None
+    assert baseline_value("speaker_top5", "chance", {}) is None
+
+
+def test_clips_without_a_label_of_the_task_count_in_no_part(tmp_path: Path) -> None:
+    fake_study(tmp_path, 3, 4, 2, questions=("emotion",), confirm=ARMS)
+    for path in (tmp_path / "predictions").rglob("clips.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        unlabelled = pc.and_(pc.equal(table["sex"], "female"), pc.equal(table["sentence"], "DFA"))
+        true = pc.if_else(unlabelled, None, table["emotion_true"])
+        pq.write_table(table.set_column(table.column_names.index("emotion_true"), "emotion_true", true), path)
+    rows = load_results(tmp_path).questions[0].breakdowns
+    assert [(row.value, row.n_speakers, row.n_clips) for row in rows["sex"]] == [("female", 2, 120), ("male", 2, 144)]
+    assert [(row.n_speakers, row.n_clips) for row in rows["sentence"][:2]] == [(2, 24), (4, 48)]
+
+
+def test_a_threshold_chosen_on_training_clips_is_said(tmp_path: Path) -> None:
+    fake_study(tmp_path, 3, 4, 2, questions=("emotion",), confirm=ARMS)
+    results = load_results(tmp_path)
+    header = replace(results.header, space={**results.header.space, "train_on_dev": True})
+    named = tuple(replace(split, id="sentence-s0") for split in header.splits)
+    on_training = "No dev part is left to choose a verification threshold on: it comes from pairs of training clips."
+    assert how_words(replace(results, header=header))[0].endswith(on_training)
+    assert "threshold" not in how_words(results)[0]
+    assert "threshold" not in how_words(replace(results, header=replace(header, splits=named)))[0]  # speakers are named there
