@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from study.answer import ArmResult, QuestionResult, Results
-from study.contrast import Contrast
+from study.contrast import FEWEST_SEEDS, Contrast, Interval
 from study.drawing import printable
 from study.figures_contrast import question_short
 from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, task_words
@@ -202,15 +202,21 @@ def breakdown_table(question: QuestionResult) -> Table | None:
     return Table(f"{question_short(question)}: parts of the test clips", columns, "ttnnnnnn", tuple(rows), notes)
 
 
+def _eer_interval(eer: Interval) -> str:
+    return f"[{percent(eer.low)}, {percent(eer.high)}]"
+
+
 def eer_table(question: QuestionResult) -> Table | None:
     """Equal error rates with intervals that know that pairs share speakers."""
+    enough = question.contrast.n_seeds >= FEWEST_SEEDS  # not runs: one seed on each of three folds is one seed
     rows = [
-        Row((arm_words(arm.arm), percent(arm.eer.estimate), f"[{percent(arm.eer.low)}, {percent(arm.eer.high)}]"))
+        Row((arm_words(arm.arm), percent(arm.eer.estimate), _eer_interval(arm.eer) if enough else "–"))
         for arm in question.arms
         if arm.eer
     ]
     title = f"{question_short(question)}: speaker verification, equal error rate of each arm's embedding"
     notes = (
-        "Bootstrap over speakers (and seeds from 3 on), a pair weighted by both its speakers. Lower is better; chance is 50 %.",
+        f"Bootstrap over speakers and runs, from {FEWEST_SEEDS} seeds on, a pair weighted by both its speakers. "
+        "Lower is better; chance is 50 %.",
     )
     return Table(title, ("arm", "EER, %", "95 % interval"), "wnn", tuple(rows), notes) if rows else None

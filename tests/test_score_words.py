@@ -1,4 +1,4 @@
-"""What stands beside a test score: its chance, the clips it is of, and what its threshold was chosen on."""
+"""What stands beside a test score: its chance, its interval, the clips it is of, and what its threshold was chosen on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from study.method import how_words
 from study.results import load_results
-from study.tables import baseline_value
+from study.tables import baseline_value, eer_table
 from tests.fake_study import fake_study
 
 ARMS = ("mtl", "control")
@@ -21,6 +21,16 @@ def test_chance_of_top_5_is_five_of_the_speakers() -> None:
     assert baseline_value("speaker_top5", "chance", {"speaker": {"chance": 1 / 4}}) == 1.0
     assert baseline_value("speaker_top5", "duration_only", known) is None
     assert baseline_value("speaker_top5", "chance", {}) is None
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_seed_on_three_folds_has_no_interval_of_the_equal_error_rate(tmp_path: Path, seeds: int) -> None:
+    folds = tuple(f"speaker-s0-fold{k}of3" for k in range(3))
+    fake_study(tmp_path, seeds, 4, 3, searches=3, splits=folds, questions=("emotion",), confirm=ARMS)
+    table = eer_table(load_results(tmp_path).questions[0])
+    assert table is not None
+    assert [row.cells[1] == "–" for row in table.rows] == [False, False]
+    assert [row.cells[2] == "–" for row in table.rows] == [seeds < 3] * 2
 
 
 def test_clips_without_a_label_of_the_task_count_in_no_part(tmp_path: Path) -> None:
