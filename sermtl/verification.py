@@ -105,7 +105,7 @@ def speaker_scores_from_pairs(table: pa.Table) -> tuple[tuple[str, ...], NDArray
     """Each speaker's balanced accuracy over the pairs anchored on them, from a pair table.
 
     A pair is anchored on `speaker_a`. A different-speaker pair involves a second speaker too, who shares in its error:
-    speakers' scores are not independent, and a bootstrap over speakers must weigh a pair by both (w_a * w_b).
+    these scores vary too little for an interval over speakers, which `speaker_pseudo_values` are for.
     Returns (S,) speakers in order and (S,) scores in [0, 1].
     """
     anchor = np.array(table["speaker_a"].to_pylist(), dtype=object)
@@ -114,6 +114,32 @@ def speaker_scores_from_pairs(table: pa.Table) -> tuple[tuple[str, ...], NDArray
     speakers = tuple(sorted(set(anchor)))
     scores = [balanced_accuracy(same[mine], accepted[mine]) for mine in (anchor == speaker for speaker in speakers)]
     return speakers, np.array(scores, dtype=np.float64)
+
+
+def speaker_pseudo_values(table: pa.Table) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """Each anchor's part in the balanced accuracy, for an interval over speakers: jackknife pseudo-values of a pair table.
+
+    A different-speaker pair counts for both its speakers. Where each of S speakers is in as many, speaker i has
+
+        (hit_i + rej + 2 (S - 1) / (S - 2) (rej_i - rej)) / 2
+
+    hit_i: share of right same-speaker pairs; rej_i: of right different-speaker pairs with i on either side; rej: their mean.
+    That is S x - (S - 1) x_i, with x the balanced accuracy and x_i that without speaker i (Arvesen 1969, Annals of Mathematical
+    Statistics 40: U-statistics; the 2 is that of Hájek's projection). Else each pair weighs alike. The mean is x exactly: that
+    of the anchored scores, since all anchors have as many pairs. Partners that anchor nothing here count as given.
+    Returns (S,) speakers in order and (S,) values; a single one may lie beyond [0, 1].
+    """
+    a, b = (np.array(table[name].to_pylist(), dtype=str) for name in ("speaker_a", "speaker_b"))
+    same, accepted = (table[name].to_numpy() for name in ("same", "accepted"))
+    right, speakers = accepted == same, np.unique(a)
+    everyone, anchors = len(np.union1d(a, b)), len(speakers)
+    both = (everyone - 1) / max(everyone - 2, 1)  # of two speakers, neither can be left out
+    moves = np.where(same, (right - right[same].mean()) / same.sum(), both * (right - right[~same].mean()) / (~same).sum())
+    second = ~same & np.isin(b, speakers)
+    moved = np.bincount(np.searchsorted(speakers, a), moves, anchors)
+    moved += np.bincount(np.searchsorted(speakers, b[second]), moves[second], anchors)
+    values = balanced_accuracy(same, accepted) + anchors / 2 * (moved - moved.mean())  # 0 on average unless partners are given
+    return tuple(speakers.tolist()), np.asarray(values, dtype=np.float64)
 
 
 def _positions(indices: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

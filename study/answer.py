@@ -23,7 +23,8 @@ class ArmScores:
     columns    (N,) (split id, seed) of each run, sorted
     looks      (N,) 1 for the declared seeds, 2.. for seeds added later
     scores     (R, S, N) search repetition x speaker x column, shares in [0, 1]; NaN where a run is missing or unfinished,
-               or the speaker is not in that split's test part, or has no clip of the kind
+               or the speaker is not in that split's test part, or has no clip of the kind. From verification pairs,
+               pseudo-values (sermtl.verification), with the run's score as mean over speakers; one may lie beyond [0, 1]
     """
 
     arm: str

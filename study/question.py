@@ -65,7 +65,13 @@ def gather(header: StudyHeader, question: QuestionHeader, records: Sequence[Tria
 
 def declared_contrast(evidence: Evidence) -> Contrast:
     """MTL - control at the first look: the question's own contrast, before Holm's adjustment."""
-    return _contrast(evidence, evidence.scores, "mtl", "control", family=True)
+    found = _contrast(evidence, evidence.scores, "mtl", "control", family=True)
+    if not evidence.score.from_pairs:
+        return found
+    arms = (evidence.key("mtl"), evidence.key("control"))  # pseudo-values differ more than the speakers they stand for
+    own = arm_scores(evidence.runs, arms, replace(evidence.score, metric="anchored"), evidence.searches)
+    shown = _contrast(evidence, own, "mtl", "control", resamples=0)
+    return replace(found, speaker_differences=shown.speaker_differences)
 
 
 def answer(evidence: Evidence, verdict: Contrast, gathered: Sequence[Evidence]) -> QuestionResult:

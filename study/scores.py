@@ -1,4 +1,4 @@
-"""Confirm runs' Parquet files → each test speaker's own score, run by run."""
+"""Confirm runs' Parquet files → each test speaker's own score, or part in the score, run by run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sermtl.evaluate import confusion_matrix, speaker_scores_from_clips, speaker_scores_from_pairs
+from sermtl.verification import speaker_pseudo_values
 from study.answer import ArmScores
 from study.bootstrap import ScoredPairs
 from study.predictions import read_predictions
@@ -21,7 +22,10 @@ CLIP_LABELS = ("sentence", "level")
 
 @dataclass(frozen=True)
 class Score:
-    """Which per-speaker score: of `task`, by `metric` ('uar', 'accuracy'), or from verification `pairs`."""
+    """Which per-speaker score: of `task`, by `metric` ('uar', 'accuracy'), or from verification pairs.
+
+    'verification' is for means and intervals over speakers (pseudo-values), 'anchored' for what one speaker's own pairs show.
+    """
 
     name: str
     task: str
@@ -29,7 +33,7 @@ class Score:
 
     @property
     def from_pairs(self) -> bool:
-        return self.metric == "verification"
+        return self.metric in ("verification", "anchored")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def score_of(task: str, objective: str) -> Score:
     """The per-speaker test score that answers an objective on dev.
 
     '<task>_uar' and '<task>_accuracy' are their own; 1 - EER has no per-speaker value, so 'speaker_verification' is told by
-    'speaker_accuracy': balanced accuracy of the pairs anchored on the speaker, at the dev threshold.
+    'speaker_accuracy': balanced accuracy at the dev threshold, by pseudo-values, since pairs share speakers.
     """
     if objective == "speaker_verification" or (objective.startswith("speaker_eer")):
         return Score("speaker_accuracy", "speaker", "verification")
@@ -77,7 +81,10 @@ def read_runs(folder: Path, records: Iterable[TrialRecord]) -> tuple[list[Run], 
 
 
 def per_speaker(run: Run, score: Score, label: str = "", value: str = "") -> dict[str, float]:
-    """Speaker → score of one run; only over clips (or speakers) whose `label` is `value`, if given; {} if it has no such score."""
+    """Speaker → score of one run; only over clips (or speakers) whose `label` is `value`, if given; {} if it has no such score.
+
+    From pairs, either metric has the run's score as mean; a pair belongs to a label's value if its anchor does.
+    """
     table = run.pairs if score.from_pairs else run.clips
     if table is None or not run.has(score):
         return {}
@@ -90,7 +97,7 @@ def per_speaker(run: Run, score: Score, label: str = "", value: str = "") -> dic
     if not table.num_rows:
         return {}
     if score.from_pairs:
-        speakers, scores = speaker_scores_from_pairs(table)
+        speakers, scores = (speaker_scores_from_pairs if score.metric == "anchored" else speaker_pseudo_values)(table)
     else:
         speakers, scores = speaker_scores_from_clips(table, score.task, "uar" if score.metric == "uar" else "accuracy")
     return dict(zip(speakers, scores.tolist(), strict=True))

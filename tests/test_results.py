@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -77,9 +78,23 @@ def test_speaker_question_is_told_by_balanced_accuracy_at_the_dev_threshold(fold
     question, arm = results.questions[1], results.arms["speaker.control"]
     assert (question.header.objective, question.score) == ("speaker_verification", "speaker_accuracy")
     table = pq.read_table(folder / "predictions/speaker.control/confirm-0/speaker-s0-seed1001/pairs.parquet", partitioning=None)
-    mine = table.filter(pc.equal(table["speaker_a"], arm.speakers[0]))
-    same, accepted = mine["same"].to_numpy(), mine["accepted"].to_numpy()
-    assert arm.scores[0, 0, 1] == pytest.approx((accepted[same].mean() + (~accepted[~same]).mean()) / 2)
+    same, accepted = table["same"].to_numpy(), table["accepted"].to_numpy()
+    assert arm.scores[0, :, 1].mean() == pytest.approx((accepted[same].mean() + (~accepted[~same]).mean()) / 2)
+    for told, mean in zip(question.arms, (question.contrast.first_mean, question.contrast.second_mean), strict=False):
+        assert told.means["speaker_accuracy"].mean == pytest.approx(mean)
+    assert question.contrast.estimate == pytest.approx(question.contrast.first_mean - question.contrast.second_mean)
+
+
+def test_a_speakers_own_difference_is_of_the_pairs_anchored_on_them(folder: Path, results: Results) -> None:
+    contrast = results.questions[1].contrast
+    shares = {}
+    for arm in ("mtl", "control"):
+        paths = sorted((folder / f"predictions/speaker.{arm}").rglob("pairs.parquet"))
+        rows = pd.concat([pq.read_table(path, partitioning=None).to_pandas() for path in paths])
+        right = rows["accepted"] == rows["same"]
+        shares[arm] = right.groupby([rows["speaker_a"], rows["same"]]).mean().groupby(level=0).mean()
+    assert contrast.speaker_differences == pytest.approx((shares["mtl"] - shares["control"]).to_dict())
+    assert np.mean(list(contrast.speaker_differences.values())) == pytest.approx(contrast.estimate)
 
 
 def test_holm_over_the_questions(results: Results) -> None:
