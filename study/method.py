@@ -100,7 +100,10 @@ def analysis_words(results: Results) -> str:
     folds, searches, splits = map(max, zip(*sizes, strict=True)) if sizes else (0, 0, 0)
     satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
     if folds:
-        primary = "a t-test over the folds' mean differences: every speaker was tested in one fold."
+        primary = (
+            "a t over the folds' mean differences, since every speaker was tested in one fold, or folds and seeds as crossed "
+            "random effects, since every fold has the same seeds, whichever interval is wider."
+        )
     elif max(searches, splits) > 1:
         groups = "searches" if searches > 1 else "splits"
         primary = (
@@ -115,6 +118,11 @@ def analysis_words(results: Results) -> str:
         if splits > 1
         else ""
     )
+    if any(question.score == "speaker_accuracy" for question in results.questions):
+        shared += (
+            " A pair of clips from two speakers counts for both: each speaker's part in the verification accuracy is a jackknife "
+            "pseudo-value (Arvesen 1969)."
+        )
     drawn = "speakers, searches and seeds" if searches > 1 else "speakers, splits and seeds" if splits > 1 else "speakers and seeds"
     return (
         f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
