@@ -30,6 +30,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # below Python it would take SIGTERM as Ray starts, print a stack and abort
 }
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)

@@ -252,6 +252,27 @@ runpy.run_module("study.run", run_name="__main__")
     assert (done.returncode, done.stderr) == (130, "stopped; the same command continues the study\n")
 
 
+def test_a_signal_as_ray_starts_is_pythons(tmp_path: Path) -> None:
+    """Before `keep_signals` has its handlers back Ray has SIGTERM: by an exit, and not by its own handler below Python."""
+    script = """
+import os, signal, time
+from study.cluster import Resources, connect, disconnect
+from study.signals import keep_signals
+try:
+    with keep_signals():
+        connect(Resources(1, 0.0, 1, None, "cpu"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+except KeyboardInterrupt:
+    disconnect()
+    os._exit(130)
+"""
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, env=home)
+    assert done.returncode == 130, done.stderr
+    assert "SIGTERM" not in done.stderr
+
+
 def test_a_full_disk_is_one_clear_line_wherever_it_is_met(tmp_path: Path) -> None:
     line = r"demo: a store cannot be written \(.*No space left on device: 'page'\); when it can"
     with pytest.raises(StudyError, match=line), clear_lines(tmp_path / "demo"):
