@@ -17,10 +17,11 @@ from sermtl.files import write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
+from study.header import planned_runs
 from study.method import test_basis, without_secrets
 from study.recipe import recipe_differences
 from study.report import render
-from study.results import load_results, planned_runs
+from study.results import load_results
 from study.tables import Row, Table
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 

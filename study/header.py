@@ -100,10 +100,10 @@ def check_folder(folder: Path) -> None:
         raise StudyError(f"{folder}: a '?' or '%41' in a path means another thing in a database's URL; choose another place")
 
 
-def confirm_runs_of(header: StudyHeader, seeds: int) -> int:
-    """Confirm runs of each arm: one per seed, search and draw of the split."""
-    draws = 1 if header.budget.get("nested", True) else len(header.splits)
-    return int(seeds * header.budget.get("searches", 1) * draws)
+def planned_runs(header: StudyHeader, seeds: int | None = None) -> int:
+    """Confirm runs of each arm: seeds (None: the first look's) x searches, and x splits where a search is confirmed on all."""
+    splits = 1 if header.budget.get("nested", True) else len(header.splits)
+    return int(header.budget["seeds"] if seeds is None else seeds) * int(header.budget.get("searches", 1)) * splits
 
 
 def header_path(study_folder: Path) -> Path:

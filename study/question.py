@@ -9,7 +9,7 @@ import numpy as np
 from study.answer import ArmResult, ArmScores, BreakdownRow, Look, MeanSd, QuestionResult, Square
 from study.bootstrap import RESAMPLES, eer_interval
 from study.contrast import Contrast, Design, Interval, McNemar, contrast
-from study.header import QuestionHeader, StudyHeader, confirm_runs_of
+from study.header import QuestionHeader, StudyHeader, planned_runs
 from study.layout import layout_of, mean_of
 from study.record import TrialRecord
 from study.scores import Run, Score, arm_scores, confusions, label_values, right_clips, score_of, scored_pairs
@@ -158,7 +158,7 @@ def _contrast(
 
 def _endings(evidence: Evidence, arms: tuple[str, str]) -> dict[str, Any]:
     """Of the first look's runs: how many were declared for an arm, have not ended, and have failed."""
-    planned = confirm_runs_of(evidence.header, int(evidence.header.budget["seeds"]))
+    planned = planned_runs(evidence.header)
     ended = {arm: [r.state for r in _records(evidence, arm) if r.identity.phase == "confirm" and r.look == 1] for arm in arms}
     first, second = (sum(state != "COMPLETE" for state in ended[arm]) for arm in arms)
     pending = sum(max(0, planned - len(states)) for states in ended.values())

@@ -28,7 +28,7 @@ from study.answer import (
 )
 from study.contrast import Contrast, Interval, McNemar, with_family
 from study.forecast import in_words, read_forecast
-from study.header import StudyHeader, read_header
+from study.header import StudyHeader, planned_runs, read_header
 from study.question import answer, declared_contrast, gather
 from study.record import TrialRecord, read_records
 from study.scores import read_runs
@@ -118,9 +118,3 @@ def _reduced(header: StudyHeader) -> list[str]:
     paper = {name: RunConfig.model_fields[name].default for name in PAPERS}
     changed = [f"{name} {fixed[name]} (paper {paper[name]})" for name in PAPERS if fixed.get(name, paper[name]) != paper[name]]
     return [f"Not the paper's network, input and training: {', '.join(changed)}."] if changed else []
-
-
-def planned_runs(header: StudyHeader) -> int:
-    """Confirm runs of an arm at the first look: seeds x searches, and x splits where each search is confirmed on all of them."""
-    splits = 1 if header.budget.get("nested", True) else len(header.splits)
-    return int(header.budget["seeds"]) * int(header.budget.get("searches", 1)) * splits

@@ -17,7 +17,7 @@ from rich.text import Text
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.forecast import in_words, left_by_records_s, read_forecast
-from study.header import StudyHeader, check_folder, confirm_runs_of, copy_path, header_path, read_header
+from study.header import StudyHeader, check_folder, copy_path, header_path, planned_runs, read_header
 from study.ledger import record_folders
 from study.opened import is_opened, read_opened
 from study.progress import Progress
@@ -88,7 +88,7 @@ def wanted_runs(header: StudyHeader, seeds: int) -> dict[str, dict[str, int]]:
     )
     return {
         "search": {arm: int(budget["trials"]) * searches for arm in searched},
-        "confirm": dict.fromkeys(header.confirm, confirm_runs_of(header, seeds)),
+        "confirm": dict.fromkeys(header.confirm, planned_runs(header, seeds)),
     }
 
 
