@@ -90,7 +90,7 @@ class ArmResult:
     means        test score name -> MeanSd over confirm runs (all searches), e.g. 'emotion_uar', 'speaker_eer'
     recall       class -> MeanSd of its recall (the paper's Table 3 cells), 'total' -> accuracy; {} for a verification question
     classes, confusion   (C,) names and (C, C) counts summed over runs, rows true; () and (0, 0) where the task has no classes
-    eer          equal error rate with an interval over speakers (and seeds from 3 on) that knows pairs share speakers, or None
+    eer          equal error rate, from 3 seeds on with an interval over speakers and runs that knows pairs share speakers, or None
     spend        search trials and device-seconds ({} of search for arms that are not searched)
     curves       one per search; winners: one per search; both () for arms that are not searched
     """
@@ -150,7 +150,8 @@ class Look:
 class RungQuality:
     """How well a rung's rank predicts the final one, over complete trials (`exempt` of them exempt from pruning).
 
-    rank_correlation: Spearman of the value at `epoch` with the final value, NaN below 3 trials.
+    rank_correlation: Spearman of the value at `epoch` with the final value within one search, mean over searches of 3 trials or
+    more, each weighing as its trials; NaN where there is none. trials, exempt: over all searches.
     """
 
     arm: str

@@ -22,18 +22,62 @@ def crossed_interval(
 
     d: (speakers, runs) paired differences, so both arms share each resample; NaN for a cell that does not exist.
     groups: (runs,) the search or split each run belongs to; groups are drawn first, then runs within each drawn group.
+    Each drawn speaker weighs the same, as in the estimate, however many cells are there.
     Returns (low, high), NaN where nothing can be drawn. (Owen 2007, Annals of Applied Statistics 1: the pigeonhole bootstrap.)
     """
     if d.size == 0 or resamples == 0:
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     speaker_weights = _draws(random, resamples, d.shape[0])
-    run_weights = _nested_draws(random, resamples, groups)
-    cells = ~np.isnan(d)
-    total = ((speaker_weights @ np.nan_to_num(d)) * run_weights).sum(axis=1)
-    count = ((speaker_weights @ cells.astype(np.float64)) * run_weights).sum(axis=1)
-    means = total[count > 0] / count[count > 0]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return _percentiles(_mean_of_drawn(d, speaker_weights, _nested_draws(random, resamples, groups)), level)
+
+
+def fold_interval(
+    d: Array,
+    folds: Sequence[NDArray[np.int64]],
+    groups: NDArray[np.int64],
+    run_seeds: NDArray[np.int64],
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The same over folds: folds, each fold's speakers and its searches, and the seeds, which all folds share, are drawn.
+
+    d: (speakers, runs), a speaker in the runs of one fold only. folds: each fold's rows; groups, run_seeds: (runs,) the search (or
+    split) and the seed of each run. Each drawn fold weighs the same, as in the estimate.
+    """
+    if d.size == 0 or resamples == 0:
+        return float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    seeds, of_run = np.unique(run_seeds, return_inverse=True)
+    of_seed = _draws(random, resamples, len(seeds))
+    drawn = random.integers(len(folds), size=(resamples, len(folds)))
+    means = np.empty(drawn.shape)
+    for k, rows in enumerate(folds):
+        runs = np.flatnonzero(~np.isnan(d[rows]).all(axis=0))
+        names, group = np.unique(groups[runs], return_inverse=True)
+        where = np.nonzero(drawn == k)  # a fold drawn twice has other speakers each time
+        run_weights = of_seed[where[0]][:, of_run[runs]] * _draws(random, len(where[0]), len(names))[:, group]
+        means[where] = _mean_of_drawn(d[np.ix_(rows, runs)], _draws(random, len(where[0]), len(rows)), run_weights)
+    return _percentiles(_weighted_mean(means, np.ones(drawn.shape)), level)
+
+
+def _mean_of_drawn(d: Array, speaker_weights: Array, run_weights: Array) -> Array:
+    """(resamples,) mean over drawn speakers of each one's mean over drawn runs; NaN where no cell was drawn."""
+    count = run_weights @ (~np.isnan(d)).T.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return _weighted_mean(run_weights @ np.nan_to_num(d).T / count, speaker_weights)
+
+
+def _weighted_mean(values: Array, weights: Array) -> Array:
+    """(n,) weighted means of rows over what is there; NaN where nothing has a weight."""
+    weights = np.where(np.isnan(values), 0, weights)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((weights * np.nan_to_num(values)).sum(axis=1) / weights.sum(axis=1), dtype=np.float64)
+
+
+def _percentiles(means: Array, level: float) -> tuple[float, float]:
+    low, high = np.quantile(means[~np.isnan(means)], [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from study.bootstrap import RESAMPLES, crossed_interval
+from study.bootstrap import RESAMPLES, crossed_interval, fold_interval
 from study.error_rates import Cell, judge, measured_cells
-from study.layout import analyse, layout_of, mean_of, mean_there, seed_means
+from study.layout import Layout, analyse, folds_of, layout_of, mean_of, mean_there, seed_means
 from study.stats import holm, probability_of_improvement, relative_gain
 from study.verdict import Verdict, decide
 
@@ -32,8 +32,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Clips that only one of two models gets right, for one seed; `p` treats clips as independent, which they are not."""
+    """Clips that only one of two models gets right, of one seed on one split; `p` takes clips as independent, as they are not."""
 
+    split: str
     seed: int
     only_first: int
     only_second: int
@@ -161,7 +162,7 @@ def contrast(
     means = [mean_of(np.where(np.isnan(runs), np.nan, layout.runs(arm)), layout) for arm in (first, second)]
     # What of an interval shares can differ by covers the truth as often; of two searches' it may be a small part.
     low, high, low90, high90 = np.clip([*mean.interval(), *mean.interval(0.90)], -1, 1).tolist()
-    bootstrap_low, bootstrap_high = crossed_interval(runs, layout.groups, seed=0, resamples=resamples)
+    bootstrap_low, bootstrap_high = _bootstrap(runs, layout, resamples)
     by_column = mean_there(difference, axis=1)
     n_searches = int((~np.isnan(by_column)).any(axis=1).sum()) if design.searched else 1
     result = Contrast(
@@ -204,6 +205,13 @@ def contrast(
         seed_differences=tuple(tuple(float(value) for value in row) for row in by_column),
     )
     return _judged(result, design, layout.searches_or_splits, measured_cells() if cells is None else cells)
+
+
+def _bootstrap(runs: Array, layout: Layout, resamples: int) -> tuple[float, float]:
+    seen = runs[~np.isnan(runs).all(axis=1)]
+    if folds := folds_of(runs, layout):
+        return fold_interval(seen, folds, layout.groups, layout.seed, seed=0, resamples=resamples)
+    return crossed_interval(seen, layout.groups, seed=0, resamples=resamples)
 
 
 def with_family(contrasts: list[Contrast]) -> list[Contrast]:

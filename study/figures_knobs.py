@@ -20,21 +20,27 @@ MOST_POINTS = 800  # of one kind in one figure; the data file has them all
 def weight_figure(
     question: QuestionResult, task: str, trials: Sequence[TrialRecord], space: dict[str, Any], synthetic: bool
 ) -> Drawing | None:
-    """Dev value against an auxiliary task's loss weight over the multi-task arm's trials, the paper's w = 1 marked."""
+    """Dev value against an auxiliary task's loss weight over the multi-task arm's trials, the paper's w = 1 marked.
+
+    Searches on other splits have other levels: of several, a trial's difference from its own search's mean is shown.
+    """
     key = f"weight_{task}"
+    told = [r for r in trials if key in r.params and r.state != "FAILED" and isfinite(last_value(r))]
+    level = _search_means(told)
     rows = [
-        {"trial": r.identity.number, "search": r.identity.search, "state": r.state, "weight": r.params[key], "value": last_value(r)}
-        for r in trials
-        if key in r.params and r.state != "FAILED" and isfinite(last_value(r))
+        {
+            **{"trial": r.identity.number, "search": r.identity.search, "state": r.state, "weight": r.params[key]},
+            **{"value": last_value(r), "against_search": last_value(r) - level[r.identity.search]},
+        }
+        for r in told
     ]
     if len({row["weight"] for row in rows}) < 2:
         return None
-    complete = [row for row in rows if row["state"] == "COMPLETE"]
-    best = max(complete or rows, key=lambda row: row["value"])
+    shown = "against_search" if len(level) > 1 else "value"
     score = score_words(question.header.objective)
     title = f"{question_short(question)}: dev {score} against the weight of the {task_words(task)} loss"
-    top = f"the best, {percent(best['value'])} %, has w = {knob(best['weight'])}"
-    description = f"{count(len(complete), 'complete trial')}; {top}; the paper's sum is w = 1."
+    complete = [row for row in rows if row["state"] == "COMPLETE"]
+    description = f"{count(len(complete), 'complete trial')}; {_best_weights(complete or rows)}; the paper's sum is w = 1."
     name = slug("weight", question.header.name, task)
     with canvas(name, title, description, 3.0, synthetic) as drawn:
         axes = drawn.axes()
@@ -42,16 +48,32 @@ def weight_figure(
         colour, marker, _ = mark("mtl")
         for kind, shape, paint, label in ((pruned, "x", SLATE, "pruned, last value"), (complete, marker, colour, "complete")):
             kept = strided(kind)
-            axes.plot([r["weight"] for r in kept], [100 * r["value"] for r in kept], shape, color=paint, markersize=5, label=label)
+            axes.plot([r["weight"] for r in kept], [100 * r[shown] for r in kept], shape, color=paint, markersize=5, label=label)
         axes.axvline(1, color=INK, linewidth=1, linestyle="--", label="w = 1 (paper)")
         if is_log(key, space) and min(row["weight"] for row in rows) > 0:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel(f"weight of the {task_words(task)} loss")
-        axes.set_ylabel("dev value, %")
+        axes.set_ylabel("dev value, %" if shown == "value" else "dev value − its search's mean, points")
         axes.grid(axis="y")
         drawn.legend(3)
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
+
+
+def _search_means(records: Sequence[TrialRecord]) -> dict[int, float]:
+    """Search → mean last value of its complete trials, of all where none is complete."""
+    level = {}
+    for search in {r.identity.search for r in records}:
+        mine = [r for r in records if r.identity.search == search]
+        level[search] = float(np.mean([last_value(r) for r in mine if r.state == "COMPLETE"] or [last_value(r) for r in mine]))
+    return level
+
+
+def _best_weights(rows: Sequence[dict[str, Any]]) -> str:
+    best = {row["search"]: row for row in sorted(rows, key=lambda row: (row["value"], -row["trial"]))}
+    if len(best) > 1:
+        return f"the best of each search has w = {', '.join(knob(best[search]['weight']) for search in sorted(best))}"
+    return "".join(f"the best, {percent(row['value'])} %, has w = {knob(row['weight'])}" for row in best.values())
 
 
 def last_value(record: TrialRecord) -> float:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from scipy.stats import rankdata
 
 from study.record import TrialRecord
 
@@ -15,6 +17,7 @@ def importances(trials: Sequence[TrialRecord], space: dict[str, Any]) -> dict[st
     """Knob -> share of the importance (the shares sum to 1), largest first; {} where there is too little to say.
 
     `trials` are one arm's search trials; only complete ones count. `space` is the header's space, for log scales.
+    Of several searches, on other splits perhaps, a trial's value is its rank within its own: PED-ANOVA looks at order alone.
     """
     complete = [trial for trial in trials if trial.state == "COMPLETE" and trial.value is not None]
     names = sorted(set.intersection(*(set(trial.params) for trial in complete))) if complete else []
@@ -25,7 +28,7 @@ def importances(trials: Sequence[TrialRecord], space: dict[str, Any]) -> dict[st
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study in memory is no news
     try:
         study = optuna.create_study(direction="maximize", storage=optuna.storages.InMemoryStorage(), study_name="importance")
-        study.add_trials([_frozen(trial, distributions) for trial in complete])
+        study.add_trials([_frozen(trial, distributions, value) for trial, value in zip(complete, _ranked(complete), strict=True)])
         found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
     except (RuntimeError, ValueError):  # e.g. every trial has the same value
         return {}
@@ -34,9 +37,20 @@ def importances(trials: Sequence[TrialRecord], space: dict[str, Any]) -> dict[st
     return {name: float(share) for name, share in sorted(found.items(), key=lambda item: (-item[1], item[0]))}
 
 
-def _frozen(record: TrialRecord, distributions: dict[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
+def _ranked(trials: Sequence[TrialRecord]) -> list[float]:
+    """Each trial's value; of several searches its rank within its own, in (0, 1), equals sharing theirs."""
+    searches = [trial.identity.search for trial in trials]
+    values = np.array([trial.value for trial in trials], dtype=np.float64)
+    if len(set(searches)) > 1:
+        for search in set(searches):
+            mine = np.flatnonzero(np.array(searches) == search)
+            values[mine] = (rankdata(values[mine]) - 0.5) / len(mine)
+    return [float(value) for value in values]
+
+
+def _frozen(record: TrialRecord, distributions: dict[str, BaseDistribution], value: float) -> optuna.trial.FrozenTrial:
     params = {name: record.params[name] for name in distributions}
-    return optuna.trial.create_trial(params=params, distributions=distributions, value=record.value)
+    return optuna.trial.create_trial(params=params, distributions=distributions, value=value)
 
 
 def _distribution(name: str, values: list[Any], space: dict[str, Any]) -> BaseDistribution | None:

@@ -3,6 +3,7 @@
 one search, one split     speakers x seeds, crossed
 several searches          speakers x searches, crossed; seeds are averaged within each search
 several draws of a split  the same, each draw with a search of its own; with draws for searches where nothing was searched
+draws that share hardly a speaker    a sample of draws
 folds over all speakers   each speaker in one fold only: a sample of folds, crossed with seeds
 """
 
@@ -77,6 +78,13 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     by_group, by_seed = crossed_mean(table), crossed_mean(_group_means(runs, layout.seed))
     factor, over = layout.factor, "seeds"
     wider = by_group
+    if np.isnan(by_group.se) and np.isnan(table).any():
+        draws = crossed_mean(mean_there(table, 0)[None, :])
+        return (
+            replace(draws, estimate=by_group.estimate),
+            f"t over the means of {table.shape[1]} {factor}s that share few speakers",
+            0,
+        )
     if _half_width(by_seed) > _half_width(by_group):
         wider, factor, over = by_seed, "seed", "searches" if layout.factor == "search" else "splits"
     words = f"crossed random effects (speaker x {factor}, over {over}), Satterthwaite t"
@@ -105,8 +113,14 @@ def seed_means(runs: Array, layout: Layout) -> Array:
         return np.empty(0)
     times = np.unique(layout.seed, return_counts=True)[1]
     table = _group_means(runs, layout.seed)[:, times == len(layout.seeds)]
-    folds = _folds(_group_means(runs, layout.groups)) if layout.searches_or_splits > 1 else [np.arange(len(table))]
+    folds = folds_of(runs, layout) or [np.arange(len(table))]
     return np.asarray(np.mean([mean_there(table[rows], 0) for rows in folds], axis=0), dtype=np.float64)
+
+
+def folds_of(runs: Array, layout: Layout) -> list[NDArray[np.int64]]:
+    """Rows of each fold's speakers, counted without the speakers that have no run; [] where speakers and runs are crossed."""
+    folds = _folds(_group_means(runs, layout.groups)) if layout.searches_or_splits > 1 else []
+    return folds if len(folds) > 1 else []
 
 
 def _half_width(mean: CrossedMean) -> float:
@@ -118,9 +132,8 @@ def mean_of(runs: Array, layout: Layout) -> float:
     """The mean as `analyse` weighs it: speakers alike, within a speaker groups alike; folds alike."""
     if not runs.size:
         return float("nan")
-    table = _group_means(runs, layout.groups)
-    folds = _folds(table) if layout.searches_or_splits > 1 else []
-    return float(_fold_means(table, folds).mean() if len(folds) > 1 else mean_there(table, 1).mean())
+    table, folds = _group_means(runs, layout.groups), folds_of(runs, layout)
+    return float(_fold_means(table, folds).mean() if folds else mean_there(table, 1).mean())
 
 
 def _group_means(runs: Array, groups: NDArray[np.int64]) -> Array:
@@ -130,12 +143,19 @@ def _group_means(runs: Array, groups: NDArray[np.int64]) -> Array:
 
 
 def _folds(table: Array) -> list[NDArray[np.int64]]:
-    """Sets of rows (speakers) that share no column with another set: one set if speakers and columns are crossed."""
+    """Sets of rows (speakers) that share no column with another set: one set if speakers and columns are crossed.
+
+    Of draws that overlap some may by chance share no speaker with the others: those are no folds, and the set is one. In a fold
+    every speaker has every column.
+    """
+    whole = [np.arange(len(table))]
     if not np.isnan(table).any():
-        return [np.arange(len(table))]
-    shared = (~np.isnan(table)).astype(np.int64)
+        return whole
+    there = ~np.isnan(table)
+    shared = there.astype(np.int64)
     _, label = connected_components(csr_matrix(shared @ shared.T), directed=False)
-    return [np.flatnonzero(label == k) for k in range(label.max(initial=-1) + 1)]
+    sets = [np.flatnonzero(label == k) for k in range(label.max(initial=-1) + 1)]
+    return sets if all((there[rows] == there[rows[0]]).all() for rows in sets) else whole
 
 
 def _fold_means(table: Array, folds: list[NDArray[np.int64]]) -> Array:

@@ -1,66 +1,23 @@
 """One question's answer: its runs' scores → the declared contrast, the contrasts beside it, and what each arm did."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from study.answer import ArmResult, ArmScores, BreakdownRow, Look, MeanSd, QuestionResult, Square
-from study.bootstrap import RESAMPLES, eer_interval
-from study.contrast import Contrast, Design, Interval, McNemar, contrast
-from study.header import QuestionHeader, StudyHeader, planned_runs
+from study.answer import ArmScores, BreakdownRow, Look, QuestionResult, Square
+from study.arm_result import PLACES, arm_result, mean_sd
+from study.bootstrap import RESAMPLES
+from study.contrast import Contrast, Design, McNemar, contrast
+from study.evidence import Evidence
+from study.header import planned_runs
 from study.layout import layout_of, mean_of
-from study.record import TrialRecord
-from study.scores import Run, Score, arm_scores, confusions, label_values, right_clips, score_of, scored_pairs
-from study.spend import curves, rung_quality, spend, winners
-from study.stats import mcnemar_p, relative_gain
+from study.scores import Run, Score, arm_scores, label_values, right_clips
+from study.spend import rung_quality
+from study.stats import Array, mcnemar_p, relative_gain
 
-NAMED_CLASSES = 200  # more are not names to read one by one
-PLACES = {
-    "mtl": ("mtl", True, ""),
-    "control": ("control", False, ""),
-    "mtl-recipe-alone": ("mtl", False, ""),
-    "control-recipe-helped": ("control", True, ""),
-    "placebo": ("mtl", False, "permuted"),
-    "placebo-within": ("mtl", False, "permuted_within"),
-}
-"""Arm → recipe, second task on, placebo."""
 MCNEMAR_WARNING = "McNemar's test takes clips as independent and one seed as all; clips of a speaker are alike and seeds differ."
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What one question's answer is made of. arms: its confirm arms' keys in report order; runs: complete ones with tables."""
-
-    header: StudyHeader
-    question: QuestionHeader
-    arms: tuple[str, ...]
-    records: tuple[TrialRecord, ...]
-    runs: tuple[Run, ...]
-    score: Score
-    scores: dict[str, ArmScores]
-
-    def key(self, name: str) -> str:
-        return f"{self.question.name}.{name}"
-
-    def of(self, arm: str, look: int = 1) -> list[Run]:
-        """The arm's runs of looks 1 to `look`."""
-        return [run for run in self.runs if run.record.identity.arm == arm and run.record.look <= look]
-
-    @property
-    def searches(self) -> int:
-        return int(self.header.budget.get("searches", 1))
-
-
-def gather(header: StudyHeader, question: QuestionHeader, records: Sequence[TrialRecord], runs: Sequence[Run]) -> Evidence:
-    """Pick out one question's records and runs, and read its per-speaker scores."""
-    arms = tuple(arm for arm in header.confirm if arm.rsplit(".", 1)[0] == question.name)
-    mine = tuple(record for record in records if record.identity.arm in arms)
-    its_runs = tuple(run for run in runs if run.record.identity.arm in arms)
-    score = score_of(question.main, question.objective)
-    scores = arm_scores(its_runs, arms, score, int(header.budget.get("searches", 1)))
-    return Evidence(header, question, arms, mine, its_runs, score, scores)
 
 
 def declared_contrast(evidence: Evidence) -> Contrast:
@@ -76,7 +33,7 @@ def declared_contrast(evidence: Evidence) -> Contrast:
 
 def answer(evidence: Evidence, verdict: Contrast, gathered: Sequence[Evidence]) -> QuestionResult:
     """The question's result. verdict: its declared contrast; gathered: all questions, for the other tasks' own controls."""
-    arms = tuple(_arm(evidence, arm) for arm in evidence.arms)
+    arms = tuple(arm_result(evidence, arm) for arm in evidence.arms)
     rungs = [int(epoch) for epoch in evidence.header.budget.get("rungs", ())]
     return QuestionResult(
         header=evidence.question,
@@ -100,27 +57,11 @@ def answer(evidence: Evidence, verdict: Contrast, gathered: Sequence[Evidence]) 
         rungs=tuple(
             rung
             for name in ("mtl", "control")
-            for rung in rung_quality(evidence.key(name), _records(evidence, evidence.key(name)), rungs)
+            for rung in rung_quality(evidence.key(name), evidence.of_records(evidence.key(name)), rungs)
             if rung.trials
         ),
         delta_m=_delta_m(evidence, gathered),
     )
-
-
-def mean_scores(evidence: Evidence, arm: str) -> dict[str, MeanSd]:
-    """Test score name → mean and sd over the arm's first-look runs."""
-    rows = [run.record.test_scores for run in evidence.of(arm)]
-    return {name: mean_sd([row[name] for row in rows if name in row]) for name in sorted({name for row in rows for name in row})}
-
-
-def mean_sd(values: Sequence[float]) -> MeanSd:
-    there = np.array([value for value in values if not np.isnan(value)])
-    mean = float(there.mean()) if len(there) else float("nan")
-    return MeanSd(mean, float(there.std(ddof=1)) if len(there) > 1 else float("nan"), len(there))
-
-
-def _records(evidence: Evidence, arm: str) -> list[TrialRecord]:
-    return [record for record in evidence.records if record.identity.arm == arm]
 
 
 # ---- contrasts -----------------------------------------------------------------------------------------------------
@@ -159,7 +100,7 @@ def _contrast(
 def _endings(evidence: Evidence, arms: tuple[str, str]) -> dict[str, Any]:
     """Of the first look's runs: how many were declared for an arm, have not ended, and have failed."""
     planned = planned_runs(evidence.header)
-    ended = {arm: [r.state for r in _records(evidence, arm) if r.identity.phase == "confirm" and r.look == 1] for arm in arms}
+    ended = {arm: [r.state for r in evidence.of_records(arm) if r.identity.phase == "confirm" and r.look == 1] for arm in arms}
     first, second = (sum(state != "COMPLETE" for state in ended[arm]) for arm in arms)
     pending = sum(max(0, planned - len(states)) for states in ended.values())
     return {"planned": planned, "pending": pending, "failed": (first, second)}
@@ -253,7 +194,8 @@ def _mcnemar(evidence: Evidence, names: tuple[str, str]) -> McNemar | None:
     clips = [clip for clip in right if clip in other]
     only_first = sum(right[clip] and not other[clip] for clip in clips)
     only_second = sum(other[clip] and not right[clip] for clip in clips)
-    return McNemar(both[0][-1], only_first, only_second, mcnemar_p(only_first, only_second), MCNEMAR_WARNING)
+    _, split, seed = both[0]
+    return McNemar(split, seed, only_first, only_second, mcnemar_p(only_first, only_second), MCNEMAR_WARNING)
 
 
 def _delta_m(evidence: Evidence, gathered: Sequence[Evidence]) -> float:
@@ -261,7 +203,6 @@ def _delta_m(evidence: Evidence, gathered: Sequence[Evidence]) -> float:
 
     NaN where a task is no question's main task: then no arm was trained for it alone, and there is nothing to gain over.
     """
-    mtl = mean_scores(evidence, evidence.key("mtl"))
     gains = []
     for task in (evidence.question.main, *evidence.question.auxiliary):
         twin = evidence.question.name.replace(evidence.question.main, task)  # 'emotion-a' → 'speaker-a'
@@ -269,47 +210,16 @@ def _delta_m(evidence: Evidence, gathered: Sequence[Evidence]) -> float:
         alone.sort(key=lambda other: (other is not evidence, other.question.name != twin))
         if not alone:
             return float("nan")
-        score = alone[0].score.name
-        single = mean_scores(alone[0], alone[0].key("control"))
-        gains.append(relative_gain(*(means[score].mean if score in means else float("nan") for means in (mtl, single))))
+        both = _paired(evidence.of(evidence.key("mtl")), alone[0].of(alone[0].key("control")), alone[0].score.name)
+        gains.append(relative_gain(*both.mean(axis=0)) if len(both) else float("nan"))
     return float(np.mean(gains))
 
 
-# ---- arms ----------------------------------------------------------------------------------------------------------
-
-
-def _arm(evidence: Evidence, arm: str) -> ArmResult:
-    recipe, task_on, placebo = PLACES.get(arm.rsplit(".", 1)[1], (arm.rsplit(".", 1)[1], False, ""))
-    records, runs = _records(evidence, arm), evidence.of(arm)
-    classes, counts = confusions(runs, evidence.score.task)
-    named = counts if 0 < len(classes) <= NAMED_CLASSES and not evidence.score.from_pairs else []
-    return ArmResult(
-        arm=arm,
-        recipe=recipe,
-        task_on=task_on,
-        placebo=placebo,
-        means=mean_scores(evidence, arm),
-        recall=_recall(classes, named),
-        classes=classes if named else (),
-        confusion=np.sum(named, axis=0) if named else np.zeros((0, 0), dtype=np.int64),
-        eer=_eer(runs, mean_scores(evidence, arm)),
-        spend=spend(records),
-        curves=curves(records),
-        winners=winners(records),
-    )
-
-
-def _recall(classes: tuple[str, ...], counts: list[np.ndarray]) -> dict[str, MeanSd]:
-    """Class → recall over runs, and 'total' → accuracy: a row of the paper's Table 3."""
-    if not counts:
-        return {}
-    per_run = [np.diag(run) / np.where(run.sum(axis=1) > 0, run.sum(axis=1), np.nan) for run in counts]
-    rows = {label: mean_sd([recall[k] for recall in per_run]) for k, label in enumerate(classes)}
-    return rows | {"total": mean_sd([np.trace(run) / run.sum() for run in counts])}
-
-
-def _eer(runs: list[Run], means: dict[str, MeanSd]) -> Interval | None:
-    pairs = [found for found in map(scored_pairs, runs) if found is not None]
-    if not pairs or "speaker_eer" not in means:
-        return None
-    return Interval(means["speaker_eer"].mean, *eer_interval(pairs, seed=0))
+def _paired(first: list[Run], second: list[Run], score: str) -> Array:
+    """(pairs, 2) a test score of two arms' runs, where both have one of the same search, split and seed."""
+    tables = [
+        {(run.record.identity.search, *run.column): run.record.test_scores.get(score, np.nan) for run in runs}
+        for runs in (first, second)
+    ]
+    pairs = np.array([[table[key] for table in tables] for key in sorted(set(tables[0]) & set(tables[1]))]).reshape(-1, 2)
+    return np.asarray(pairs[~np.isnan(pairs).any(axis=1)], dtype=np.float64)

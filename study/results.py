@@ -27,9 +27,10 @@ from study.answer import (
     Winner,
 )
 from study.contrast import Contrast, Interval, McNemar, with_family
+from study.evidence import gather
 from study.forecast import in_words, read_forecast
 from study.header import StudyHeader, planned_runs, read_header
-from study.question import answer, declared_contrast, gather
+from study.question import answer, declared_contrast
 from study.record import TrialRecord, read_records
 from study.scores import read_runs
 from study.wording import count, duration

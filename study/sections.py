@@ -90,6 +90,7 @@ PLACEBO = (
     "A placebo keeps the multi-task arm's setting and seeds but permutes the training speakers' labels of the second task: what it "
     "gains over the same recipe without a second task, any second head would. What it gains over the control may be its recipe's."
 )
+WITHIN = "Within sex × sentence: within each combination of those of the two labels that the corpus has."
 SCORES = "Beside the arms stand chance and what the length of a clip alone gives: zero-padding shows a network how long a clip is."
 PAPER = (
     "Corpus, split, features, seeds and selection differ between the rows; only rows of one study are comparable. "
@@ -103,8 +104,9 @@ def cause_words(results: Results) -> tuple[str, tuple[str, ...]]:
     """Title and text of what the difference came from, by the arms that were run."""
     square = any(question.square for question in results.questions)
     placebo = any(question.placebo for question in results.questions)
+    within = any(arm.endswith("-within") for question in results.questions for arm in question.placebo)
     title = "Better task, better recipe, or any second task?" if square else "The task, or any second task?"
-    return title, (*((SQUARE,) if square else ()), *((PLACEBO,) if placebo else ()))
+    return title, tuple(words for words, there in ((SQUARE, square), (PLACEBO, placebo), (WITHIN, within)) if there)
 
 
 def paper_words(results: Results) -> tuple[str, tuple[str, ...]]:

@@ -54,17 +54,31 @@ def winners(records: Sequence[TrialRecord]) -> tuple[Winner, ...]:
 
 
 def rung_quality(arm: str, records: Sequence[TrialRecord], rungs: Sequence[int]) -> tuple[RungQuality, ...]:
-    """Each rung's rank correlation with the final value, over one arm's complete trials that ran past the rung."""
+    """Each rung's rank correlation with the final value, over one arm's complete trials that ran past the rung.
+
+    Searches on other splits, and other searches on the same one, have other levels: ranks are compared within a search.
+    """
     return tuple(_rung(arm, records, epoch) for epoch in rungs)
 
 
 def _rung(arm: str, records: Sequence[TrialRecord], epoch: int) -> RungQuality:
-    past = [r for r in records if r.identity.phase == "search" and r.value is not None and len(r.epochs) > epoch]
-    at_rung = np.array([_value_at(r.epochs, epoch) for r in past], dtype=np.float64)
-    final = np.array([r.value for r in past], dtype=np.float64)
-    varies = len(past) >= FEWEST_TRIALS_FOR_RANKS and np.ptp(at_rung) > 0 and np.ptp(final) > 0
-    correlation = float(spearmanr(at_rung, final).statistic) if varies else float("nan")
-    return RungQuality(arm, epoch, len(past), sum(r.exempt for r in past), correlation)
+    past = {
+        search: [r for r in trials if r.value is not None and len(r.epochs) > epoch]
+        for search, trials in _by_search(records).items()
+    }
+    found = [(len(trials), correlation) for trials in past.values() if not np.isnan(correlation := _foretold(trials, epoch))]
+    weights, correlations = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    all_past = [r for trials in past.values() for r in trials]
+    mean = float(np.average(correlations, weights=weights)) if found else float("nan")
+    return RungQuality(arm, epoch, len(all_past), sum(r.exempt for r in all_past), mean)
+
+
+def _foretold(trials: Sequence[TrialRecord], epoch: int) -> float:
+    """Spearman of one search's values at an epoch with the final ones; NaN below 3 trials or where nothing varies."""
+    at_rung = np.array([_value_at(r.epochs, epoch) for r in trials], dtype=np.float64)
+    final = np.array([r.value for r in trials], dtype=np.float64)
+    varies = len(trials) >= FEWEST_TRIALS_FOR_RANKS and np.ptp(at_rung) > 0 and np.ptp(final) > 0
+    return float(spearmanr(at_rung, final).statistic) if varies else float("nan")
 
 
 def _value_at(rows: list[dict[str, Any]], epoch: int) -> float:

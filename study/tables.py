@@ -4,9 +4,10 @@ A table here is words and digits, ready for the page, the Markdown and the LaTeX
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
-from study.answer import ArmResult, QuestionResult, Results
+from study.answer import ArmResult, MeanSd, QuestionResult, Results
 from study.contrast import FEWEST_SEEDS, Contrast, Interval
 from study.drawing import printable
 from study.figures_contrast import question_short
@@ -105,7 +106,14 @@ def square_table(question: QuestionResult) -> Table | None:
     columns = ("recipe", "second task off, %", "second task on, %", "what the task changes, points")
     title = f"{question_short(question)}: better task or better recipe? Mean test {score_words(question.score)}"
     notes = ("The control is bottom left, the multi-task arm top right. Differences with their 95 % interval; no verdicts here.",)
-    return Table(title, columns, "tnnn", tuple(rows), notes)
+    return Table(title, columns, "tnnn", tuple(rows), notes + _unlike_runs(question))
+
+
+def _unlike_runs(question: QuestionResult) -> tuple[str, ...]:
+    """What must be said where arms have not equally many runs: means and differences are then not of the same runs."""
+    runs = {arm.means[question.score].n if question.score in arm.means else 0 for arm in question.arms}
+    words = "Means are of all runs that an arm has, differences of pairs that both have: where runs are missing they do not add up."
+    return (words,) if len(runs) > 1 else ()
 
 
 def _effect(contrast: Contrast | None) -> str:
@@ -130,7 +138,7 @@ def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -
         "score: its means differ from these where speakers have few clips, or unlike numbers of them.",
     )
     title = f"{question_short(question)}: test scores of every confirmed arm"
-    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes, data)
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes + _unlike_runs(question), data)
 
 
 def _shown_scores(question: QuestionResult) -> list[str]:
@@ -183,8 +191,9 @@ def breakdown_table(question: QuestionResult) -> Table | None:
     first, second = question.contrast.first, question.contrast.second
     for label, values in question.breakdowns.items():
         for place, row in enumerate(values):
-            means = [percent(row.means[arm].mean) if arm in row.means else "–" for arm in (second, first)]
-            numbers = (points(row.contrast.estimate), interval(row.contrast.low, row.contrast.high)) if row.contrast else ("–", "–")
+            c = row.contrast  # its means are of the pairs that its difference is of
+            means = [percent(c.second_mean), percent(c.first_mean)] if c else [_mean(row.means.get(arm)) for arm in (second, first)]
+            numbers = (points(c.estimate), interval(c.low, c.high)) if c else ("–", "–")
             words = task_words(label) if place == 0 else ""
             rows.append(
                 Row(
@@ -202,18 +211,17 @@ def breakdown_table(question: QuestionResult) -> Table | None:
     return Table(f"{question_short(question)}: parts of the test clips", columns, "ttnnnnnn", tuple(rows), notes)
 
 
+def _mean(found: MeanSd | None) -> str:
+    return "–" if found is None else percent(found.mean)
+
+
 def _eer_interval(eer: Interval) -> str:
-    return f"[{percent(eer.low)}, {percent(eer.high)}]"
+    return f"[{percent(eer.low)}, {percent(eer.high)}]" if isfinite(eer.low) else "–"
 
 
 def eer_table(question: QuestionResult) -> Table | None:
     """Equal error rates with intervals that know that pairs share speakers."""
-    enough = question.contrast.n_seeds >= FEWEST_SEEDS  # not runs: one seed on each of three folds is one seed
-    rows = [
-        Row((arm_words(arm.arm), percent(arm.eer.estimate), _eer_interval(arm.eer) if enough else "–"))
-        for arm in question.arms
-        if arm.eer
-    ]
+    rows = [Row((arm_words(arm.arm), percent(arm.eer.estimate), _eer_interval(arm.eer))) for arm in question.arms if arm.eer]
     title = f"{question_short(question)}: speaker verification, equal error rate of each arm's embedding"
     notes = (
         f"Bootstrap over speakers and runs, from {FEWEST_SEEDS} seeds on, a pair weighted by both its speakers. "

@@ -81,9 +81,11 @@ def crossed(table: pd.DataFrame) -> Mean:
 
 
 def folds_of(grouped: pd.DataFrame) -> list[list[object]]:
-    """Sets of speakers that share no column with another set."""
+    """Sets of speakers that share no column with another set; in a fold each speaker has every column, else the set is one."""
     graph = networkx.Graph((("speaker", row), ("column", column)) for row, column in grouped.stack().dropna().index)
-    return [[name for kind, name in part if kind == "speaker"] for part in networkx.connected_components(graph)]
+    sets = [[name for kind, name in part if kind == "speaker"] for part in networkx.connected_components(graph)]
+    whole = all(grouped.loc[names].dropna(how="all", axis=1).notna().all(axis=None) for names in sets)
+    return sets if whole else [list(grouped.index)]
 
 
 def analysed(table: pd.DataFrame, seeds_cross_folds: bool = True) -> Mean:
@@ -103,6 +105,9 @@ def analysed(table: pd.DataFrame, seeds_cross_folds: bool = True) -> Mean:
             return by_fold
         wide = max((by_fold, crossed(with_seeds)), key=lambda mean: np.diff(mean.interval(0.95))[0])
         return Mean(by_fold.estimate, wide.se, wide.df)
+    if grouped.notna().sum(axis=None) < sum(grouped.shape):  # draws that share hardly a speaker: no residual is left
+        means = grouped.mean()
+        return Mean(float(grouped.mean(axis=1).mean()), float(stats.sem(means)), len(means) - 1)
     of_group, of_seed = crossed(grouped), crossed(table.T.groupby(level="seed").mean().T)
     wide = max((of_group, of_seed), key=lambda mean: np.diff(mean.interval(0.95))[0])
     return Mean(of_group.estimate, wide.se, wide.df)

@@ -8,7 +8,7 @@ import pytest
 
 from sermtl.verification import equal_error_rate
 from study import bootstrap
-from study.bootstrap import ScoredPairs, crossed_interval, eer_interval
+from study.bootstrap import ScoredPairs, crossed_interval, eer_interval, fold_interval
 
 
 def test_one_factor_is_as_wide_as_theory() -> None:
@@ -37,6 +37,42 @@ def test_groups_are_drawn_before_their_runs() -> None:
 def test_missing_cells_do_not_count() -> None:
     d = np.array([[1.0, np.nan], [1.0, 1.0], [np.nan, 1.0]])
     assert crossed_interval(d, np.zeros(2, dtype=int), seed=0) == (1.0, 1.0)
+
+
+def test_a_speaker_with_few_cells_weighs_as_much_as_one_with_many() -> None:
+    """As in the estimate: of draws of the split, one speaker is tested in all and another in one."""
+    d = np.where(np.arange(40)[:, None] < 20, np.full((40, 30), 1.0), np.where(np.arange(30) < 10, -1.0, np.nan))
+    low, high = crossed_interval(d, np.zeros(30, dtype=int), seed=0)
+    assert (low, high) == pytest.approx((-0.31, 0.31), abs=0.03)
+
+
+def test_folds_equal_a_plain_loop() -> None:
+    """Folds, the speakers in each, its searches and the seeds that all share, drawn by name, one resample at a time."""
+    random = np.random.default_rng(1)
+    folds, seeds, searches = [np.arange(3), np.arange(3, 5), np.arange(5, 9)], 3, 2
+    fold, search, seed = (index.ravel() for index in np.indices((3, searches, seeds)))
+    d = np.full((9, len(fold)), np.nan)
+    for k, rows in enumerate(folds):
+        mine = np.flatnonzero(fold == k)
+        d[np.ix_(rows, mine)] = random.normal(0, 1, (len(rows), 1)) + random.normal(0, 1, (1, len(mine)))
+    d += random.normal(0, 1, seeds)[seed]
+    means = []
+    while len(means) < 8_000:
+        drawn_seeds = random.integers(seeds, size=seeds)
+        found = []
+        for k in random.integers(3, size=3):
+            rows = random.choice(folds[k], size=len(folds[k]))
+            runs = [
+                r
+                for s in random.integers(searches, size=searches)
+                for j in drawn_seeds
+                for r in np.flatnonzero((fold == k) & (search == s) & (seed == j))
+            ]
+            found.append(d[np.ix_(rows, runs)].mean())
+        means.append(np.mean(found))
+    given = fold_interval(d, folds, fold * searches + search, seed + 1000, seed=0)
+    assert given == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.06)
+    assert fold_interval(d, folds, fold * searches + search, seed, seed=0) == given
 
 
 def test_nothing_to_draw() -> None:

@@ -276,6 +276,26 @@ def test_overlapping_draws_of_the_split_are_a_crossed_factor() -> None:
     assert found.n_speakers == 12
 
 
+@pytest.mark.parametrize(
+    ("draws", "words"),
+    [
+        ((range(6), range(4, 10), range(10, 16)), "speaker x split"),  # the third shares nobody with the others, by chance
+        ((range(6), range(5, 11), range(10, 16)), "t over the means of 3 splits that share few speakers"),
+    ],
+)
+def test_draws_that_share_few_speakers_are_no_folds(draws: tuple[range, ...], words: str) -> None:
+    first, second = scores(0.06, speakers=16, seeds=9)
+    for column in range(9):
+        out = [speaker for speaker in range(16) if speaker not in draws[column // 3]]
+        first[0, out, column], second[0, out, column] = np.nan, np.nan
+    found = of((first, second), splits=tuple(f"draw{k // 3}" for k in range(9)), searched=False)
+    assert found.n_folds == 0
+    assert words in found.method
+    assert found.estimate == pytest.approx(np.nanmean((first - second)[0], axis=1).mean())
+    assert found.low < 0.06 < found.high
+    assert found.bootstrap_low < found.estimate < found.bootstrap_high
+
+
 def test_layout_keeps_runs_and_their_searches() -> None:
     values = np.ones((2, 3, 4))
     values[0, :, 1] = np.nan

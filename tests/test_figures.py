@@ -12,6 +12,7 @@ from study.answer import Results
 from study.drawing import COLOURS, Drawing, canvas, finish_svg, printable, short, slug
 from study.figures import draw_all, search_trials
 from study.figures_contrast import ForestRow, forest, in_words
+from study.figures_knobs import weight_figure
 from study.figures_search import MOST_CURVES, thinned
 from study.importance import importances, is_log
 from study.record import Identity, TrialRecord
@@ -156,9 +157,9 @@ def test_printable_drops_what_xml_forbids() -> None:
     assert printable("a\x00\tb\ud800c") == "a  b c"
 
 
-def record(number: int, params: dict[str, Any], value: float, state: Any = "COMPLETE") -> TrialRecord:
+def record(number: int, params: dict[str, Any], value: float, state: Any = "COMPLETE", search: int = 0) -> TrialRecord:
     rows = [{"epoch": float(epoch), "value": value} for epoch in (1, 2)]
-    return TrialRecord(Identity("s", "q.mtl", number, "search", "speaker-s0", 0), state, value, params, {}, rows, 1.0)
+    return TrialRecord(Identity("s", "q.mtl", number, "search", "speaker-s0", 0, search), state, value, params, {}, rows, 1.0)
 
 
 def test_thinned_curves_keep_the_winner_and_the_extremes() -> None:
@@ -175,6 +176,35 @@ def test_importance_finds_the_knob_that_matters() -> None:
     assert next(iter(found)) == "rate"
     assert found["rate"] > 0.8
     assert sum(found.values()) == pytest.approx(1)
+
+
+def test_importance_compares_trials_within_their_search() -> None:
+    """The second search is on an easier split, and drew higher values of a knob that does nothing."""
+    trials = [
+        record(
+            n, {"rate": (n * 37 % 50) / 50, "idle": (n * 11 % 50) / 50 + 0.7 * search}, (n * 37 % 50) / 50 + search, search=search
+        )
+        for search in (0, 1)
+        for n in range(50)
+    ]
+    found = importances(trials, {})
+    assert next(iter(found)) == "rate"
+    assert found["idle"] < 0.2
+
+
+def test_weights_are_told_against_their_searchs_level(results: Results) -> None:
+    trials = []
+    for search in (0, 1):
+        for n in range(4):
+            trials.append(record(n, {"weight_speaker": 0.1 + n}, 0.5 + 0.3 * search - 0.01 * (n - 1) ** 2, search=search))
+    several = weight_figure(results.questions[0], "speaker", trials, {}, synthetic=False)
+    assert several is not None
+    assert "the best of each search has w = 1.1, 1.1" in several.description
+    told = several.data.to_pandas().pivot(index="trial", columns="search", values="against_search")
+    assert told[0].to_numpy() == pytest.approx(told[1].to_numpy())
+    one = weight_figure(results.questions[0], "speaker", trials[:4], {}, synthetic=False)
+    assert one is not None
+    assert "the best, 50.0 %, has w = 1.1" in one.description
 
 
 def test_importance_is_silent_about_too_little() -> None:

@@ -26,6 +26,7 @@ DRAWS = tuple(f"speaker-s{draw}" for draw in range(3))
         ({"speakers": 4, "seeds": 3, "trials": 0, "searches": 4, "splits": FOLDS, "questions": ("emotion",)}, 11),
         ({"speakers": 9, "seeds": 3, "searches": 3, "splits": DRAWS, "shared": 4, "confirm": ("mtl", "control")}, 2),
         ({"speakers": 9, "seeds": 3, "splits": DRAWS, "shared": 4, "nested": False, "confirm": ("mtl", "control")}, 2),
+        ({"speakers": 9, "seeds": 3, "splits": DRAWS, "shared": 1, "searches": 3, "confirm": ("mtl", "control")}, 2),
         ({"speakers": 5, "seeds": 3, "searches": 8, "splits": FOLDS, "questions": ("emotion",), "confirm": ("mtl", "control")}, 1),
     ],
 )

@@ -13,8 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sermtl.errors import StudyError
-from study.record import read_records, record_path, write_record
+from study.record import Identity, TrialRecord, read_records, record_path, write_record
 from study.results import Results, load_results
+from study.spend import rung_quality
+from study.tables import arms_table, breakdown_table
 from tests.fake_study import EMOTIONS, fake_study
 
 
@@ -183,6 +185,20 @@ def test_rungs_of_complete_trials(results: Results) -> None:
     assert all(-1 <= rung.rank_correlation <= 1 and rung.exempt == 1 for rung in rungs)
 
 
+def test_a_rung_is_judged_within_each_search() -> None:
+    """Two searches on an easy and a hard split: across them a rung foretells the end, within them it tells the reverse."""
+    records = []
+    for search, level in ((0, 0.3), (1, 0.6)):
+        for number in range(5):
+            rows = [{"epoch": 1.0, "value": level + 0.01 * number}, {"epoch": 2.0, "value": level - 0.01 * number}]
+            identity = Identity("s", "q.mtl", number, "search", f"fold{search}", 0, search)
+            records.append(TrialRecord(identity, "COMPLETE", level - 0.01 * number, {}, {}, rows, 1.0))
+    (found,) = rung_quality("q.mtl", records, [1])
+    assert (found.trials, found.rank_correlation) == (10, pytest.approx(-1))
+    (found,) = rung_quality("q.mtl", records[:7], [1])  # two trials of the second search say nothing
+    assert (found.trials, found.rank_correlation) == (7, pytest.approx(-1))
+
+
 def test_secondary_scores_have_no_verdict(results: Results) -> None:
     secondary = results.questions[0].secondary
     assert set(secondary) == {"emotion_accuracy", "speaker_accuracy"}
@@ -221,6 +237,47 @@ def test_a_failed_confirm_run_leaves_its_seed_out_and_is_said(copy: Path) -> Non
     assert found.questions[0].contrast.n_seeds == 3
     assert np.isnan(found.arms["emotion.mtl"].scores[0, :, 2]).all()
     assert any("emotion.mtl" in note and "loss is nan" in note for note in found.notes)
+
+
+def test_means_beside_a_difference_are_of_the_runs_it_is_of(folder: Path, tmp_path: Path) -> None:
+    """One run of the control has failed: Δm and the parts of the clips leave out its partner too, and other means say so."""
+    path = Path(shutil.copytree(folder, tmp_path / "study"))
+
+    def failed(r) -> bool:
+        return (r.identity.arm, r.identity.seed, r.identity.phase) == ("emotion.control", 1001, "confirm")
+
+    rewrite(path, failed, state="FAILED", reason="loss is nan", predictions=None, pairs=None, test_scores={}, value=None)
+    found = load_results(path)
+    scores = {(r.identity.arm, r.identity.seed): r.test_scores for r in found.records if r.identity.phase == "confirm"}
+
+    def mean(arm: str, score: str, seeds: tuple[int, ...]) -> float:
+        return float(np.mean([scores[arm, seed][score] for seed in seeds]))
+
+    pairs, everyone = (1000, 1002, 1003), (1000, 1001, 1002, 1003)
+    gains = [
+        mean("emotion.mtl", "emotion_uar", pairs) / mean("emotion.control", "emotion_uar", pairs) - 1,
+        mean("emotion.mtl", "speaker_accuracy", everyone) / mean("speaker.control", "speaker_accuracy", everyone) - 1,
+    ]
+    assert found.questions[0].delta_m == pytest.approx(np.mean(gains))
+    table = breakdown_table(found.questions[0])
+    assert table is not None
+    for row in table.rows:
+        control, helped, difference = (float(cell.replace("−", "-")) for cell in row.cells[4:7])
+        assert helped - control == pytest.approx(difference, abs=0.11)
+    assert any("do not add up" in note for note in arms_table(found.questions[0], {}).notes)
+    assert not any("do not add up" in note for note in arms_table(found.questions[1], {}).notes)
+
+
+def test_an_equal_error_rate_has_an_interval_from_three_seeds_on(tmp_path: Path) -> None:
+    """Not three runs: two seeds on each of two folds are four."""
+    folds = ("speaker-s0-fold0of2", "speaker-s0-fold1of2")
+    fake_study(
+        tmp_path, seeds=2, speakers=4, trials=0, splits=folds, questions=("speaker",), confirm=("mtl", "control"), nested=False
+    )
+    for arm in load_results(tmp_path).questions[0].arms:
+        assert arm.eer is not None
+        assert arm.eer.estimate == pytest.approx(arm.means["speaker_eer"].mean)
+        assert np.isnan(arm.eer.low)
 
 
 def test_missing_runs_and_unreadable_predictions_are_said(copy: Path) -> None:

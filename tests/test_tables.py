@@ -234,11 +234,14 @@ def test_a_split_lists_the_parts_it_has(results: Results) -> None:
 
 
 def test_the_clip_test_never_stands_without_its_warning(results: Results) -> None:
-    found = McNemar(7, 12, 3, 0.035, "clips are not independent")
+    found = McNemar("speaker-s0", 7, 12, 3, 0.035, "clips are not independent")
     question = replace(results.questions[0], contrast=replace(results.questions[0].contrast, mcnemar=found))
     words = contrast_words(replace(results, questions=(question,)))
     assert "p = 0.035" in words[1]
     assert "clips are not independent" in words[1]
+    assert "on speaker-s0" not in words[1]
+    draws = replace(question, contrast=replace(question.contrast, n_splits=3))
+    assert "the clips of seed 7 on speaker-s0 (" in contrast_words(replace(results, questions=(draws,)))[1]
 
 
 def test_design_in_words(results: Results, tmp_path: Path) -> None:
