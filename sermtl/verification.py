@@ -5,6 +5,7 @@ that was chosen on other speakers. Chance is a balanced accuracy, and an equal e
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -131,6 +132,11 @@ def speaker_pseudo_values(table: pa.Table) -> tuple[tuple[str, ...], NDArray[np.
     """
     a, b = (np.array(table[name].to_pylist(), dtype=str) for name in ("speaker_a", "speaker_b"))
     same, accepted = (table[name].to_numpy() for name in ("same", "accepted"))
+    return tuple(np.unique(a).tolist()), pseudo_values(a, b, same, accepted)
+
+
+def pseudo_values(a: NDArray[Any], b: NDArray[Any], same: NDArray[np.bool_], accepted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The values of `speaker_pseudo_values`: (S,), of the anchors in order. a, b: (P,) speakers, a the anchor."""
     right, speakers = accepted == same, np.unique(a)
     everyone, anchors = len(np.union1d(a, b)), len(speakers)
     both = (everyone - 1) / max(everyone - 2, 1)  # of two speakers, neither can be left out
@@ -139,7 +145,7 @@ def speaker_pseudo_values(table: pa.Table) -> tuple[tuple[str, ...], NDArray[np.
     moved = np.bincount(np.searchsorted(speakers, a), moves, anchors)
     moved += np.bincount(np.searchsorted(speakers, b[second]), moves[second], anchors)
     values = balanced_accuracy(same, accepted) + anchors / 2 * (moved - moved.mean())  # 0 on average unless partners are given
-    return tuple(speakers.tolist()), np.asarray(values, dtype=np.float64)
+    return np.asarray(values, dtype=np.float64)
 
 
 def _positions(indices: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,78 +1,41 @@
-"""How often the contrast errs: simulated studies of known truth, each sent through `study.contrast.contrast`.
+"""How often the contrast errs: simulated studies of known truth (study.simulated), each sent through `study.contrast.contrast`.
 
-    python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
-    python -m study.calibration --studies 200 --folder x    a coarser look, written below x
-
-A simulated study has two arms whose true scores are equal. Of speaker i, run j, arm k and search r the share of right clips is
-binomial over 82 clips (CREMA-D's number per speaker) around
-
-    0.5 + speaker[i] + speaker x arm[i, k] + search[k, r] + search x speaker[i, k, r] + seed[j, k, r] + residual[i, j, k, r]
-
-with normal parts. The sd of speakers, 11 points, is CREMA-D's; that of seeds is the grid's; the others are `SD`.
+python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
+python -m study.calibration --studies 200 --folder x    a coarser look, written below x
 """
 
 import itertools
 import json
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sermtl.errors import Parser, run_command
 from sermtl.files import write_text
-from study.contrast import Contrast, Design, contrast
-from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, TOLERANCE, Cell
+from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, TOLERANCE, Cell, Layout
+from study.simulated import CLIPS, MARGIN, PAIR_LEVELS, PAIR_SD, PAIRS_EACH, SD, studies
 
-CLIPS = 82
-SD = {"speaker": 0.11, "speaker x arm": 0.03, "search x speaker": 0.01, "residual": 0.02}
 SPEAKERS, SEEDS, SEED_SDS = (6, 24, 91), (3, 5, 10, 30), (0.005, 0.02)
 SEARCHES, SEARCH_SDS = (1, 2, 3), (0.0, 0.015)
+FOLDS, SPEAKERS_EACH, FOLD_SEEDS = (2, 3, 5, 10), (1, 4, 18), (3, 5, 10)
+PAIR_SPEAKERS, PAIR_SEEDS = (6, 24, 91), (3, 5, 10)
 STUDIES = 2000
 BOOTSTRAPPED = 300  # studies a cell whose bootstrap interval is looked at too, with BOOTSTRAP_RESAMPLES
 BOOTSTRAP_RESAMPLES = 1000
-MARGIN = 0.02  # the shipped spaces'
 POWER_SIZES = ((6, 5), (24, 5), (24, 10), (91, 10), (91, 30))
-
-
-def simulate(
-    random: np.random.Generator, speakers: int, seeds: int, searches: int, seed_sd: float, search_sd: float, effect: float = 0.0
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """One study's scores, two arms of (searches, speakers, seeds) shares; the first arm is `effect` better."""
-    share = 0.5 + random.normal(0, SD["speaker"], (1, 1, speakers, 1)) + np.array([effect, 0.0])[:, None, None, None]
-    share = share + random.normal(0, SD["speaker x arm"], (2, 1, speakers, 1))
-    share = (
-        share
-        + random.normal(0, seed_sd, (2, searches, 1, seeds))
-        + random.normal(0, SD["residual"], (2, searches, speakers, seeds))
-    )
-    if search_sd:
-        share = share + random.normal(0, search_sd, (2, searches, 1, 1))
-        share = share + random.normal(0, SD["search x speaker"], (2, searches, speakers, 1))
-    first, second = random.binomial(CLIPS, np.clip(share, 0.02, 0.98)) / CLIPS
-    return first, second
-
-
-def studies(n: int, seed: int, cell: Cell, effect: float = 0.0, resamples: int = 0) -> Iterator[Contrast]:
-    """The contrasts of n simulated studies of one cell, judged without consulting any measured error rates."""
-    random = np.random.default_rng(
-        [seed, cell.speakers, cell.seeds, cell.searches, round(1e4 * cell.seed_sd), round(1e4 * cell.search_sd)]
-    )
-    names = tuple(f"{k:03d}" for k in range(cell.speakers))
-    design = Design(names, ("simulated",) * cell.seeds)
-    for _ in range(n):
-        arms = simulate(random, cell.speakers, cell.seeds, cell.searches, cell.seed_sd, cell.search_sd, effect)
-        yield contrast(*arms, design, margin=MARGIN, resamples=resamples, cells=())
 
 
 def measure(cell: Cell, seed: int = 0) -> Cell:
     """The cell with its rates, from `cell.studies` simulated studies."""
     found = list(studies(cell.studies, seed, cell))
-    bootstrapped = studies(min(BOOTSTRAPPED, cell.studies), seed, cell, resamples=BOOTSTRAP_RESAMPLES) if cell.searches == 1 else ()
+    looked_at = cell.searches == 1 and cell.layout != "pairs"
+    bootstrapped = studies(min(BOOTSTRAPPED, cell.studies), seed, cell, resamples=BOOTSTRAP_RESAMPLES) if looked_at else ()
     return replace(
         cell,
         coverage=_share(c.low <= 0 <= c.high for c in found),
@@ -112,22 +75,32 @@ def measure_power(cell: Cell, seed: int = 1) -> Power:
 
 def grid(n: int) -> list[Cell]:
     """Every cell to measure; rates still NaN."""
-    sizes = itertools.product(SEARCHES, SEARCH_SDS, SPEAKERS, SEEDS, SEED_SDS)
     nan = float("nan")
+
+    def cell(layout: Layout, speakers: int, seeds: int, searches: int, seed_sd: float, search_sd: float, folds: int = 0) -> Cell:
+        return Cell(speakers, seeds, searches, seed_sd, search_sd, n, nan, nan, nan, None, nan, layout, folds)
+
     return [
-        Cell(speakers, seeds, searches, sd, search_sd, n, nan, nan, nan, None, nan)
-        for searches, search_sd, speakers, seeds, sd in sizes
+        *(
+            cell("crossed", i, j, r, sd, rsd)
+            for r, rsd, i, j, sd in itertools.product(SEARCHES, SEARCH_SDS, SPEAKERS, SEEDS, SEED_SDS)
+        ),
+        *(
+            cell("folds", folds * each, j, 1, sd, rsd, folds)
+            for rsd, folds, each, j, sd in itertools.product(SEARCH_SDS, FOLDS, SPEAKERS_EACH, FOLD_SEEDS, SEED_SDS)
+        ),
+        *(cell("pairs", i, j, 1, sd, 0.0) for i, j, sd in itertools.product(PAIR_SPEAKERS, PAIR_SEEDS, SEED_SDS)),
     ]
 
 
 # ---- the page ------------------------------------------------------------------------------------------------------
 
 
-def page(cells: list[Cell], powers: list[Power], seconds: float) -> str:
+def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1) -> str:
     """docs/calibration.md."""
     n = cells[0].studies
     error = 100 * np.sqrt(NOMINAL_COVERAGE * (1 - NOMINAL_COVERAGE) / n)
-    refused = [cell for cell in cells if cell.misses and (cell.searches > 1 or not cell.search_sd)]
+    refused = [cell for cell in cells if cell.misses and (cell.searches > 1 or cell.folds or not cell.search_sd)]
     lines = [
         "# How often the verdict errs",
         "",
@@ -141,43 +114,70 @@ def page(cells: list[Cell], powers: list[Power], seconds: float) -> str:
         f"A size whose coverage or p is more than {100 * TOLERANCE:.0f} points off on the side that claims too much (**bold**)",
         "gets no verdict from the report (`study/error_rates.json`, read by `study.error_rates`).",
         "",
-        "Simulated: " + "; ".join(f"{name} sd {100 * sd:.0f} points" for name, sd in SD.items()) + f"; {CLIPS} clips a speaker;",
+        "Simulated (`study/simulated.py` has the model): "
+        + "; ".join(f"{name} sd {100 * sd:.0f} points" for name, sd in SD.items())
+        + f"; {CLIPS} clips a speaker;",
         "seed sd and search sd, of each arm's score, as listed.",
         "",
         f"Sizes without a verdict: {_listed(refused)}.",
         "",
     ]
-    for searches, search_sd in itertools.product(sorted({c.searches for c in cells}), sorted({c.search_sd for c in cells})):
-        lines += _table([cell for cell in cells if (cell.searches, cell.search_sd) == (searches, search_sd)], searches, search_sd)
+    crossed = [cell for cell in cells if cell.layout == "crossed"]
+    for searches, search_sd in itertools.product(sorted({c.searches for c in crossed}), sorted({c.search_sd for c in crossed})):
+        mine = [cell for cell in crossed if (cell.searches, cell.search_sd) == (searches, search_sd)]
+        what = f"searches that differ by {100 * search_sd:.1f} points" if search_sd else "searches that do not differ"
+        lines += _table(
+            f"{searches} search{'es' * (searches > 1)} an arm, {what}", ONE_SEARCH * (searches == 1 and search_sd > 0), mine
+        )
+    for search_sd in SEARCH_SDS:
+        mine = [cell for cell in cells if cell.layout == "folds" and cell.search_sd == search_sd]
+        lines += _table(f"Folds over all speakers, a search in each, {_differing(search_sd)}", FOLDS_WORDS, mine)
+    lines += _table("Verification pairs", PAIRS_WORDS, [cell for cell in cells if cell.layout == "pairs"])
     lines += _power_table(powers)
     lines += [
-        f"Python {platform.python_version()}, NumPy {version('numpy')}, SciPy {version('scipy')}; {seconds:.0f} s on one core.",
+        f"Python {platform.python_version()}, NumPy {version('numpy')}, SciPy {version('scipy')}; "
+        f"{seconds:.0f} s in {jobs} process{'es' * (jobs > 1)}.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _listed(cells: list[Cell]) -> str:
-    sizes = sorted({(cell.searches, cell.speakers, cell.seeds) for cell in cells})
-    return "; ".join(f"{s} search{'es' * (s > 1)}, {i} speakers x {j} seeds" for s, i, j in sizes) or "none"
+    sizes = sorted({(cell.layout, cell.searches, cell.folds, cell.speakers, cell.seeds) for cell in cells})
+    words = {"crossed": "{r} search{es}, {i} speakers x {j} seeds", "folds": "{i} speakers in {f} folds x {j} seeds"}
+    words["pairs"] = "verification pairs of {i} speakers x {j} seeds"
+    named = (words[layout].format(r=r, es="es" * (r > 1), f=f, i=i, j=j) for layout, r, f, i, j in sizes)
+    return "; ".join(named) or "none"
 
 
-def _table(cells: list[Cell], searches: int, search_sd: float) -> list[str]:
+def _differing(search_sd: float) -> str:
+    return f"searches that differ by {100 * search_sd:.1f} points" if search_sd else "searches that do not differ"
+
+
+ONE_SEARCH = ("What one search cannot know: the interval is for the chosen settings only, and the report says so.",)
+FOLDS_WORDS = ("A seed's own effect is the same in every fold. What is not simulated: that the folds' training speakers overlap.",)
+PAIRS_WORDS = (
+    f"{PAIRS_EACH} pairs of either kind anchored on each speaker, around {PAIR_LEVELS[0]} and {PAIR_LEVELS[1]} in cosines; "
+    + "; ".join(f"{name} sd {sd:.2f}" for name, sd in PAIR_SD.items())
+    + ". Both arms, and all seeds, have the same pairs.",
+)
+
+
+def _table(title: str, words: tuple[str, ...], cells: list[Cell]) -> list[str]:
     if not cells:
         return []
-    what = f"searches that differ by {100 * search_sd:.1f} points" if search_sd else "searches that do not differ"
-    lines = [f"## {searches} search{'es' * (searches > 1)} an arm, {what}", ""]
-    if searches == 1 and search_sd:
-        lines += ["What one search cannot know: the interval is for the chosen settings only, and the report says so.", ""]
-    lines += ["| speakers | seeds | seed sd | coverage | p < .05 | verdicts | bootstrap | ± |", "|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    folds = bool(cells[0].folds)
+    lines = [f"## {title}", "", *(line for text in words for line in (text, ""))]
+    lines += [f"| {'folds | ' * folds}speakers | seeds | seed sd | coverage | p < .05 | verdicts | bootstrap | ± |"]
+    lines += [f"|{'--:|' * (8 + folds)}"]
     for c in cells:
         mark = "**" if c.misses else ""
         rates = [
             f"{mark}{_points(c.coverage)}{mark}",
             *(_points(rate) for rate in (c.false_p, c.false_verdicts, c.bootstrap)),
         ]
-        cell = [f"{c.speakers}", f"{c.seeds}", f"{100 * c.seed_sd:.1f}", *rates, f"{100 * c.half_width:.1f}"]
-        lines.append("| " + " | ".join(cell) + " |")
+        size = [f"{c.folds}"] * folds + [f"{c.speakers}", f"{c.seeds}", f"{100 * c.seed_sd:.1f}"]
+        lines.append("| " + " | ".join([*size, *rates, f"{100 * c.half_width:.1f}"]) + " |")
     return [*lines, ""]
 
 
@@ -208,20 +208,24 @@ def _power_table(powers: list[Power]) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m study.calibration", description="Measure the error rates of the contrast itself.")
     parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies a cell (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s); the numbers do not depend on it")
     parser.add_argument("--folder", type=Path, default=Path("."), help="checkout to write docs/ and study/ of (default: here)")
     options = parser.parse_args(arguments)
     if options.studies < 1:
         parser.error(f"--studies must be at least 1, but got {options.studies}")
-    began, cells = time.process_time(), []
+    if options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, but got {options.jobs}")
+    began, cells = time.monotonic(), []
     todo = grid(options.studies)
-    for number, cell in enumerate(todo, 1):
-        cells.append(measure(cell))
-        print(f"{number}/{len(todo)} {cells[-1]}", flush=True)
-    sizes = [cell for cell in todo if (cell.searches, cell.search_sd) == (1, 0.0) and (cell.speakers, cell.seeds) in POWER_SIZES]
-    powers = [measure_power(cell) for cell in sizes]
-    rates = {"margin": MARGIN, "clips": CLIPS, "sd": SD, "cells": [asdict(cell) for cell in cells]}
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for number, cell in enumerate(pool.map(measure, todo), 1):
+            cells.append(cell)
+            print(f"{number}/{len(todo)} {cell}", flush=True)
+        plain = [cell for cell in todo if (cell.layout, cell.searches, cell.search_sd) == ("crossed", 1, 0.0)]
+        powers = list(pool.map(measure_power, [cell for cell in plain if (cell.speakers, cell.seeds) in POWER_SIZES]))
+    rates = {"margin": MARGIN, "clips": CLIPS, "sd": SD, "pair_sd": PAIR_SD, "cells": [asdict(cell) for cell in cells]}
     write_text(options.folder / "study" / "error_rates.json", json.dumps(rates, indent=1) + "\n")
-    write_text(options.folder / "docs" / "calibration.md", page(cells, powers, time.process_time() - began))
+    write_text(options.folder / "docs" / "calibration.md", page(cells, powers, time.monotonic() - began, options.jobs))
     return 0
 
 

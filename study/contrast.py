@@ -117,6 +117,7 @@ class Design:
     speakers     (S,) names; splits, seeds: (N,) split id and seed of each column; without seeds a split's columns are numbered
     searched     the settings were searched for (else fixed beforehand)
     nested       every confirm split is the split its settings were searched on, so no test speaker was ever seen
+    pairs        the scores are from verification pairs
     family       the contrast is one of the study's declared questions: it gets a verdict
     planned      runs of each arm that were declared; pending: of both arms together, those that have not ended; failed: of each
                  arm, those that ended without a score
@@ -126,6 +127,7 @@ class Design:
     splits: tuple[str, ...]
     searched: bool = True
     nested: bool = True
+    pairs: bool = False
     family: bool = True
     seeds: tuple[int, ...] = ()
     planned: int = 0
@@ -227,9 +229,8 @@ def _decided(c: Contrast) -> Contrast:
 
 def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -> Contrast:
     """The contrast with its verdict, or with the reason why there can be none. groups: searches, or splits where there are more."""
-    folds = c.n_folds > 0  # a plain t-test, and not a layout that was simulated
-    refused, caveats = (None, ()) if folds else judge(cells, c.n_speakers, c.n_seeds, groups, design.searched)
-    if 0 < c.n_speakers < FEW_SPEAKERS and not folds:
+    refused, caveats = judge(cells, c.n_speakers, c.n_seeds, groups, design.searched, folds=c.n_folds, pairs=design.pairs)
+    if 0 < c.n_speakers < FEW_SPEAKERS and not c.n_folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
         caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
     if any(design.failed):

@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 NOMINAL_COVERAGE, NOMINAL_FALSE = 0.95, 0.05
+Layout = Literal["crossed", "folds", "pairs"]
 TOLERANCE = 0.02  # further off than this and there is no verdict
 
 
@@ -24,6 +25,8 @@ class Cell:
     false_verdicts   share of verdicts 'helps' or 'hurts' at the margin simulated
     bootstrap        coverage of the bootstrap interval, None where it was not measured
     half_width       mean half width of the 95 % interval
+    layout           'crossed' (speakers x seeds, perhaps x searches), 'folds' or 'pairs' (scores from verification pairs)
+    folds            of the speakers, each of which is tested in one of them; 0 where the layout has none
     """
 
     speakers: int
@@ -37,6 +40,13 @@ class Cell:
     false_verdicts: float
     bootstrap: float | None
     half_width: float
+    layout: Layout = "crossed"
+    folds: int = 0
+
+    @property
+    def speakers_each(self) -> int:
+        """Speakers of a fold; all of them where there are none."""
+        return self.speakers // max(1, self.folds)
 
     @property
     def misses(self) -> bool:
@@ -51,28 +61,52 @@ def measured_cells() -> tuple[Cell, ...]:
     return tuple(Cell(**cell) for cell in values["cells"])
 
 
-def nearest(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int) -> tuple[Cell, ...]:
+def nearest(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, folds: int = 0) -> tuple[Cell, ...]:
     """The cells of the largest simulated size not above this one, all its standard deviations; () below the smallest."""
-    for name, size in (("searches", searches), ("speakers", speakers), ("seeds", seeds)):
+    for name, size in (("folds", folds), ("searches", searches), ("speakers_each", speakers // max(1, folds)), ("seeds", seeds)):
         below = [getattr(cell, name) for cell in cells if getattr(cell, name) <= size]
         cells = tuple(cell for cell in cells if below and getattr(cell, name) == max(below))
     return cells
 
 
 def judge(
-    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool = True
+    cells: tuple[Cell, ...],
+    speakers: int,
+    seeds: int,
+    searches: int,
+    searched: bool = True,
+    *,
+    folds: int = 0,
+    pairs: bool = False,
 ) -> tuple[str | None, tuple[str, ...]]:
     """Why there can be no verdict at this size (or None), and what must be said beside it.
 
     With one search the contrast speaks of the chosen settings only, so cells with search-to-search variation do not
     forbid its verdict: they say what it does not cover. Where nothing was searched (not `searched`) there is no such variation.
+    Folds have a search each, which their variation covers. Scores from `pairs` must pass their own cells too.
     """
+    if folds:
+        return _judged(_of("folds", cells), speakers, seeds, 1, True, folds)
+    refused, caveats = _judged(_of("crossed", cells), speakers, seeds, searches, searched, 0)
+    if pairs and refused is None:
+        refused, more = _judged(_of("pairs", cells), speakers, seeds, 1, False, 0)
+        caveats = tuple(dict.fromkeys(caveats + more))
+    return refused, () if refused else caveats
+
+
+def _of(layout: Layout, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
+    return tuple(cell for cell in cells if cell.layout == layout)
+
+
+def _judged(
+    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool, folds: int
+) -> tuple[str | None, tuple[str, ...]]:
     if not cells:
         return None, ()
-    near = nearest(cells, speakers, seeds, searches)
+    near = nearest(cells, speakers, seeds, searches, folds)
     if not near:
         return f"error rates were measured from {_smallest(cells)} on; this study is smaller", ()
-    covered = [cell for cell in near if searches > 1 or cell.search_sd == 0]
+    covered = [cell for cell in near if searches > 1 or folds or cell.search_sd == 0]
     worst = min(covered, key=lambda cell: cell.coverage, default=None)
     if worst is not None and any(cell.misses for cell in covered):
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
@@ -83,12 +117,16 @@ def judge(
 
 
 def _smallest(cells: tuple[Cell, ...]) -> str:
-    return f"{min(c.speakers for c in cells)} test speakers and {min(c.seeds for c in cells)} seeds"
+    folds = min(c.folds for c in cells)
+    of = f" in each of {folds} folds" if folds else ""
+    return f"{min(c.speakers_each for c in cells)} test speakers{of} and {min(c.seeds for c in cells)} seeds"
 
 
 def _size(cell: Cell) -> str:
     searches = f" x {cell.searches} searches" if cell.searches > 1 else ""
-    return f"{cell.speakers} speakers x {cell.seeds} seeds{searches}"
+    folds = f" in {cell.folds} folds" if cell.folds else ""
+    pairs = ", verification pairs" if cell.layout == "pairs" else ""
+    return f"{cell.speakers} speakers{folds} x {cell.seeds} seeds{searches}{pairs}"
 
 
 def _rates(cell: Cell) -> str:

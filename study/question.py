@@ -87,6 +87,7 @@ def _contrast(
         seeds=tuple(a.columns[k][1] for k in keep),
         searched=bool(header.budget.get("trials")),
         nested=bool(header.budget.get("nested", True)) or len(header.splits) < 2,
+        pairs=evidence.score.from_pairs,
         family=family,
         **(_endings(evidence, names) if family else {}),
     )

@@ -1,6 +1,7 @@
 """Which sizes of study are judged by which simulated ones, and what follows."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -63,12 +64,34 @@ def test_several_searches_answer_for_their_variation() -> None:
     assert judge(cells, 6, 3, 1) == (None, ())
 
 
+def test_folds_are_judged_by_folds_of_as_many_speakers() -> None:
+    sound = replace(cell(8, 3), layout="folds", folds=2)
+    bad = replace(cell(10, 3, search_sd=0.015, coverage=0.9), layout="folds", folds=5)
+    cells = (cell(6, 3, coverage=0.5), sound, bad)
+    assert judge(cells, 24, 3, 4, folds=4) == (None, ())  # 4 folds of 6: of 2 folds of 4
+    refused, _ = judge(cells, 24, 3, 6, folds=6)
+    assert refused is not None
+    assert "10 speakers in 5 folds x 3 seeds" in refused
+    refused, _ = judge((sound,), 6, 3, 3, folds=3)
+    assert refused is not None
+    assert "4 test speakers in each of 2 folds and 3 seeds" in refused
+
+
+def test_verification_pairs_must_pass_their_own_cells_too() -> None:
+    pairs = replace(cell(6, 3, coverage=0.9), layout="pairs")
+    assert judge((cell(6, 3), pairs), 6, 3, 1) == (None, ())
+    refused, _ = judge((cell(6, 3), pairs), 6, 3, 1, pairs=True)
+    assert refused is not None
+    assert "verification pairs" in refused
+    assert judge((cell(6, 3, coverage=0.9), replace(pairs, coverage=0.95)), 6, 3, 1, pairs=True)[0] is not None
+
+
 def test_nothing_measured_says_nothing() -> None:
     assert judge((), 2, 3, 1) == (None, ())
 
 
 def test_the_table_that_ships_covers_the_grid_that_was_asked_for() -> None:
-    cells = measured_cells()
+    cells = [c for c in measured_cells() if c.layout == "crossed"]
     sizes = {(c.speakers, c.seeds) for c in cells if c.studies >= 2000}
     assert sizes == {(i, j) for i in (6, 24, 91) for j in (3, 5, 10, 30)}
     assert len({c.seed_sd for c in cells}) == 2
