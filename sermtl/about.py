@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sermtl.config import explain
 from sermtl.errors import CorpusError
 
+METADATA_KEY = b"sermtl"
+DEMOGRAPHICS = ("sex", "age", "race", "ethnicity")
+STANDARD_LABELS = ("speaker", "emotion", "sentence", "level", *DEMOGRAPHICS)  # in this order in the file, others after by name
+RESERVED_COLUMNS = ("clip", "samples")
 FORMAT = 1  # raised when an older reader could no longer read the file
 TAKEN = {  # label names that something else is called by
     "clip": "the clip's name",

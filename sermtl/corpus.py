@@ -12,9 +12,7 @@ A `Corpus` hands out the clips of a `Split`, and the test part only to the confi
 """
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,29 +21,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sermtl.about import FORMAT, check_batch, check_label, read_about
+from sermtl.about import DEMOGRAPHICS, METADATA_KEY, RESERVED_COLUMNS, check_batch, read_about
+from sermtl.corpus_file import digest_clip
 from sermtl.errors import CorpusError, SealedError, SplitError
-from sermtl.files import existing_file, whole_file
+from sermtl.files import existing_file
 from sermtl.pcm import SAMPLE_RATE_HZ
 from sermtl.tasks import age_band
-
-METADATA_KEY = b"sermtl"
-DEMOGRAPHICS = ("sex", "age", "race", "ethnicity")
-STANDARD_LABELS = ("speaker", "emotion", "sentence", "level", *DEMOGRAPHICS)  # in this order in the file, others after by name
-RESERVED_COLUMNS = ("clip", "samples")
 
 PartName = Literal["train", "dev", "test"]
 Phase = Literal["search", "confirm"]
 Indices = NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Clip:
-    """One recording: `samples` (n,) int16, 16 kHz mono; `labels` as text, None where unknown."""
-
-    name: str
-    samples: NDArray[np.int16]
-    labels: dict[str, str | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,93 +168,8 @@ class Corpus:
         digest = hashlib.sha256()
         for index, clip in enumerate(self.clips):
             labels = {name: column[index] for name, column in self._columns.items()}
-            _digest_clip(digest, clip, labels, self.waveform(index))
+            digest_clip(digest, clip, labels, self.waveform(index))
         return digest.hexdigest()
-
-
-def write_corpus(
-    path: Path,
-    clips: Iterable[Clip],
-    *,
-    name: str,
-    synthetic: bool = False,
-    source: dict[str, Any],
-    defects: list[dict[str, Any]] | None = None,
-    votes: dict[str, Any] | None = None,
-) -> None:
-    """Write a corpus file whole or not at all, holding no more than one clip's audio in memory.
-
-    `defects` is read after the last clip, so a caller may fill it while `clips` is being consumed.
-    Raises CorpusError for no clips, a name twice, audio that is not 1-D int16, or a reserved label name.
-    """
-    path = Path(path)
-    try:
-        with whole_file(path) as temporary:
-            spool = temporary.with_suffix(".samples")  # one flat buffer needs its length first, so samples wait here
-            try:
-                names, lengths, labels, checksum = _spool(spool, clips)
-                about = {"format": FORMAT, "name": name, "synthetic": synthetic, "source": source}
-                about |= {"defects": defects or [], "votes": votes, "checksum": checksum}
-                _write_batch(temporary, spool, names, lengths, labels, about)
-            finally:
-                spool.unlink(missing_ok=True)
-    except OSError as error:
-        raise CorpusError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
-
-
-def _spool(spool: Path, clips: Iterable[Clip]) -> tuple[list[str], list[int], list[dict[str, str | None]], str]:
-    names: list[str] = []
-    lengths: list[int] = []
-    labels: list[dict[str, str | None]] = []
-    seen: set[str] = set()
-    digest = hashlib.sha256()
-    with open(spool, "wb") as file:
-        for clip in clips:
-            _check_clip(clip, seen)
-            seen.add(clip.name)
-            names.append(clip.name)
-            lengths.append(len(clip.samples))
-            labels.append(dict(clip.labels))
-            _digest_clip(digest, clip.name, clip.labels, clip.samples)
-            file.write(np.ascontiguousarray(clip.samples).data)
-    if not names:
-        raise CorpusError("no clip is left to write; see the defects, or keep what can be kept with --keep-all")
-    return names, lengths, labels, digest.hexdigest()
-
-
-def _check_clip(clip: Clip, seen: set[str]) -> None:
-    if clip.name in seen:
-        raise CorpusError(f"two clips are named {clip.name!r}; a clip's name must be unique in its corpus")
-    if clip.samples.dtype != np.int16 or clip.samples.ndim != 1 or not len(clip.samples):
-        raise CorpusError(f"clip {clip.name!r}: samples must be int16 (n,), but got {clip.samples.dtype} {clip.samples.shape}")
-    for label in clip.labels:
-        check_label(label)
-
-
-def _write_batch(
-    path: Path, spool: Path, names: list[str], lengths: list[int], labels: list[dict[str, str | None]], about: dict[str, Any]
-) -> None:
-    ends = pa.py_buffer(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    offsets = pa.Array.from_buffers(pa.int64(), len(lengths) + 1, [None, ends])
-    with pa.memory_map(str(spool)) as samples_file:
-        flat = pa.Array.from_buffers(pa.int16(), sum(lengths), [None, samples_file.read_buffer()])
-        present = {key for row in labels for key in row}
-        keys = [key for key in STANDARD_LABELS if key in present] + sorted(present - set(STANDARD_LABELS))
-        columns = [_text_array(names), pa.LargeListArray.from_arrays(offsets, flat)]
-        columns += [_text_array(row.get(key) for row in labels) for key in keys]
-        schema = pa.schema(
-            [("clip", pa.string()), ("samples", pa.large_list(pa.int16())), *((key, pa.string()) for key in keys)],
-            metadata={METADATA_KEY: json.dumps(about, ensure_ascii=False, sort_keys=True)},
-        )
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
-
-
-def _digest_clip(digest: Any, name: str, labels: dict[str, str | None], samples: NDArray[np.int16]) -> None:
-    """Add one clip to the content checksum: its name, its known labels, its samples (little-endian)."""
-    known = sorted((key, value) for key, value in labels.items() if value is not None)
-    digest.update(json.dumps([name, known, len(samples)]).encode())
-    digest.update(np.ascontiguousarray(samples, dtype="<i2").data)
 
 
 def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
@@ -286,11 +186,6 @@ def _read(path: Path) -> tuple[pa.RecordBatch, dict[str, Any]]:
 def _view(array: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
     """An Arrow array's own memory, read-only. (`to_numpy` would import pandas, which takes longer than all the rest.)"""
     return np.frombuffer(array.buffers()[1], kind)[array.offset : array.offset + len(array)]
-
-
-def _text_array(values: Iterable[str | None]) -> pa.Array:
-    (builder := pa.lib.StringBuilder()).append_values(values)  # so would `pa.array`
-    return builder.finish()
 
 
 def _text_column(column: pa.Array) -> NDArray[np.object_]:

@@ -24,7 +24,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sermtl.corpus import METADATA_KEY, Corpus
+from sermtl.about import METADATA_KEY
+from sermtl.corpus import Corpus
 from sermtl.errors import CorpusError, FetchError
 from sermtl.files import write_text
 from sermtl.masking import mask_secrets

@@ -11,8 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig, make_config
-from sermtl.corpus import DEMOGRAPHICS, Corpus, Split
+from sermtl.corpus import Corpus, Split
 from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file

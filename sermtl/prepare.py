@@ -18,7 +18,8 @@ from sermtl.corpora.listing import Listing, Recording, only_emotions
 from sermtl.corpora.manifest import list_manifest
 from sermtl.corpora.ravdess import list_ravdess
 from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Head, write_corpus, write_heads
 from sermtl.decoding import Entry, decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
 from sermtl.errors import CorpusError, Parser
@@ -64,9 +65,10 @@ def _write(
         raise _nothing_left(listing, defects + repeats)
     labels = [(item.recording.name, item.recording.labels) for item in taken]
     defects += repeats + missing_labels(labels, listing.demographics)
-    write_corpus(
+    write_heads(
         output,
-        _clips(taken, spool),
+        [Head(item.recording.name, item.entry.length or 0, item.recording.labels) for item in taken],
+        (spool.samples(item.entry) for item in taken),
         name=listing.corpus,
         source={**source, "files": len(listing.recordings) + len(listing.flaws), "notes": listing.notes},
         defects=[defect.as_dict() for defect in defects],
@@ -98,11 +100,6 @@ def _drop_repeats(taken: list[Taken], keep_all: bool) -> tuple[list[Taken], list
     defects = [judged(*flaw, keep_all) for flaw in found]
     dropped = {defect.clip for defect in defects if defect.action == "dropped"}
     return [item for item in taken if item.recording.name not in dropped], defects
-
-
-def _clips(taken: list[Taken], spool: Spool) -> Iterator[Clip]:
-    for item in taken:
-        yield Clip(item.recording.name, spool.samples(item.entry), item.recording.labels)
 
 
 def _votes(listing: Listing, names: list[str]) -> dict[str, Any] | None:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig
-from sermtl.corpus import DEMOGRAPHICS, Corpus, Split
+from sermtl.corpus import Corpus, Split
 from sermtl.errors import SplitError
 from sermtl.tasks import age_band
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sermtl.config import make_config
-from sermtl.corpus import Clip, Corpus, Split, write_corpus
+from sermtl.corpus import Corpus, Split
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import CorpusError, SealedError, SplitError
 from sermtl.splits import make_split
 from tests.tiny import make_tiny, tiny_clips

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 import study.run
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import SplitError
 from study.confirm import confirm_arms
 from study.cost import Cost

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sermtl.config import make_config
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import ConfigError, CorpusError
 from sermtl.inspect import choose_clips, main, spectrograms
 from tests.tiny import make_tiny

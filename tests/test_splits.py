@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sermtl.config import make_config
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import SplitError
 from sermtl.splits import CREMA_D_ACTORS, TFDS_DEV, TFDS_TEST, make_split
 

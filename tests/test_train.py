@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from sermtl.config import RunConfig, Weighting
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import CheckpointError, ConfigError, DivergedError, SplitError
 from sermtl.splits import make_split
 from sermtl.train import EpochResult, Run, epochs

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 
 RATE_HZ = 16_000
 EMOTIONS = {"ANG": 0.4, "NEU": 1.2, "SAD": 2.4}  # spectral tilt: harmonic h has amplitude h ** -tilt

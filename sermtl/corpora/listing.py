@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sermtl.about import DEMOGRAPHICS
 from sermtl.audio import SUFFIXES, is_lfs_stub
-from sermtl.corpus import DEMOGRAPHICS
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 

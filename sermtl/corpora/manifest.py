@@ -18,9 +18,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from sermtl.about import check_label
+from sermtl.about import DEMOGRAPHICS, RESERVED_COLUMNS, check_label
 from sermtl.corpora.listing import Listing, Recording
-from sermtl.corpus import DEMOGRAPHICS, RESERVED_COLUMNS
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 from sermtl.files import existing_file

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sermtl.corpora.voice import SENTENCES, Delivery, Room, Tract, speak
-from sermtl.corpus import Clip, write_corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import ConfigError
 from sermtl.files import sweep_abandoned
 from sermtl.pcm import SAMPLE_RATE_HZ

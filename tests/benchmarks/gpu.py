@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from sermtl import batches
 from sermtl.config import RunConfig
-from sermtl.corpus import Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import write_corpus
 from sermtl.files import write_text
 from sermtl.model import Block, VGGVox
 from sermtl.splits import make_split

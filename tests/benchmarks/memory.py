@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from study.job import Job, Workplace
 from study.record import Identity
 from study.space import read_space

@@ -25,7 +25,8 @@ from torch import Tensor
 from sermtl.batches import Batches
 from sermtl.config import RunConfig
 from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
-from sermtl.corpus import Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import write_corpus
 from sermtl.splits import make_split
 from sermtl.train import Run
 

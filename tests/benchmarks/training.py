@@ -22,7 +22,8 @@ import torch
 
 from sermtl import batches
 from sermtl.config import RunConfig
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.device import cpu_bf16_units
 from sermtl.splits import make_split
 from sermtl.train import Run

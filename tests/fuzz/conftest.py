@@ -8,7 +8,8 @@ import pytest
 
 import study.run
 from sermtl.config import RunConfig
-from sermtl.corpus import Clip, Corpus, write_corpus
+from sermtl.corpus import Corpus
+from sermtl.corpus_file import Clip, write_corpus
 from sermtl.train import epochs
 from study.cost import Cost
 

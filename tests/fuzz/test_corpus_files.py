@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import study.run
 from sermtl.__main__ import main
-from sermtl.corpus import METADATA_KEY, Corpus
+from sermtl.about import METADATA_KEY
+from sermtl.corpus import Corpus
 from sermtl.errors import CorpusError
 from tests.fuzz.conftest import small_clips
 from tests.fuzz.harness import check, check_tidy, fuzzed, run
