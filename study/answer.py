@@ -151,13 +151,14 @@ class RungQuality:
     """How well a rung's rank predicts the final one, over complete trials (`exempt` of them exempt from pruning).
 
     rank_correlation: Spearman of the value at `epoch` with the final value within one search, mean over searches of 3 trials or
-    more, each weighing as its trials; NaN where there is none. trials, exempt: over all searches.
+    more, each weighing as its trials; NaN where there is none. ranked: trials of these searches; trials, exempt: of all.
     """
 
     arm: str
     epoch: int
     trials: int
     exempt: int
+    ranked: int
     rank_correlation: float
 
 

@@ -152,7 +152,7 @@ def rungs_figure(question: QuestionResult, synthetic: bool) -> Drawing | None:
         return None
     title = f"{question_short(question)}: how well a rung's rank foretold the final rank"
     description = "; ".join(
-        f"{arm_words(rung.arm)}, epoch {rung.epoch}: {number(rung.rank_correlation, 2)} over {rung.trials} complete trials"
+        f"{arm_words(rung.arm)}, epoch {rung.epoch}: {number(rung.rank_correlation, 2)} over {rung.ranked} complete trials"
         for rung in known
     )
     name = slug("rungs", question.header.name)
@@ -169,7 +169,14 @@ def rungs_figure(question: QuestionResult, synthetic: bool) -> Drawing | None:
         axes.set_ylabel("Spearman correlation")
         drawn.legend(2)
     rows = [
-        {"arm": r.arm, "epoch": r.epoch, "trials": r.trials, "exempt": r.exempt, "rank_correlation": r.rank_correlation}
+        {
+            "arm": r.arm,
+            "epoch": r.epoch,
+            "trials": r.trials,
+            "exempt": r.exempt,
+            "ranked": r.ranked,
+            "rank_correlation": r.rank_correlation,
+        }
         for r in question.rungs
     ]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))

@@ -70,7 +70,7 @@ def _rung(arm: str, records: Sequence[TrialRecord], epoch: int) -> RungQuality:
     weights, correlations = np.array(found, dtype=np.float64).reshape(-1, 2).T
     all_past = [r for trials in past.values() for r in trials]
     mean = float(np.average(correlations, weights=weights)) if found else float("nan")
-    return RungQuality(arm, epoch, len(all_past), sum(r.exempt for r in all_past), mean)
+    return RungQuality(arm, epoch, len(all_past), sum(r.exempt for r in all_past), int(weights.sum()), mean)
 
 
 def _foretold(trials: Sequence[TrialRecord], epoch: int) -> float:

@@ -72,16 +72,23 @@ def _winner_rows(question: QuestionResult, names: list[str], title: str, value: 
 
 def rungs_table(question: QuestionResult) -> Table | None:
     rows = [
-        Row((arm_words(r.arm), str(r.epoch), str(r.trials), str(r.exempt), number(r.rank_correlation, 2))) for r in question.rungs
+        Row((arm_words(r.arm), str(r.epoch), str(r.trials), str(r.exempt), str(r.ranked), number(r.rank_correlation, 2)))
+        for r in question.rungs
     ]
     title = f"{question_short(question)}: how well a rung's rank foretold the final one"
     notes: tuple[str, ...] = (
         "Over complete trials. Exempt ones could not be pruned; the others passed every rung, so they are the better ones.",
     )
     if any(len(arm.winners) > 1 for arm in question.arms):
-        notes += ("Within each search, mean over searches of three such trials or more.",)
+        notes += ("Spearman within each search of three such trials or more, mean over these searches.",)
     return (
-        Table(title, ("arm", "rung, epoch", "complete trials", "exempt of them", "Spearman"), "wnnnn", tuple(rows), notes)
+        Table(
+            title,
+            ("arm", "rung, epoch", "complete trials", "exempt of them", "in Spearman", "Spearman"),
+            "wnnnnn",
+            tuple(rows),
+            notes,
+        )
         if rows
         else None
     )

@@ -88,11 +88,8 @@ def folds_of(grouped: pd.DataFrame) -> list[list[object]]:
     return sets if whole else [list(grouped.index)]
 
 
-def analysed(table: pd.DataFrame, seeds_cross_folds: bool = True) -> Mean:
-    """Differences by speaker (rows) and (search, split, seed) (columns), NaN where a speaker is not in a split's test part.
-
-    seeds_cross_folds: False for a report of before 2026-11-25, which took the folds' means alone.
-    """
+def analysed(table: pd.DataFrame) -> Mean:
+    """Differences by speaker (rows) and (search, split, seed) (columns), NaN where a speaker is not in a split's test part."""
     grouped = by_group(table)
     if grouped.shape[1] == 1:
         return crossed(table)
@@ -101,7 +98,7 @@ def analysed(table: pd.DataFrame, seeds_cross_folds: bool = True) -> Mean:
         by_fold = Mean(float(np.mean(means)), float(stats.sem(means)), len(folds) - 1)
         of_seed = table.T.groupby(level="seed").mean().T
         with_seeds = pd.DataFrame([of_seed.loc[names].mean() for names in folds]).dropna(axis=1)
-        if not seeds_cross_folds or with_seeds.shape[1] < 2:
+        if with_seeds.shape[1] < 2:
             return by_fold
         wide = max((by_fold, crossed(with_seeds)), key=lambda mean: np.diff(mean.interval(0.95))[0])
         return Mean(by_fold.estimate, wide.se, wide.df)
@@ -130,7 +127,7 @@ def arm_mean(table: pd.DataFrame) -> float:
     return float(np.mean([grouped.loc[names].mean(axis=1).mean() for names in folds_of(grouped)]))
 
 
-def recompute(scores: pd.DataFrame, printed: pd.DataFrame, seeds_cross_folds: bool = True) -> pd.DataFrame:
+def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
     """The rows of `printed` that stand on these scores, with the numbers as they come out here."""
     known = dict(scores.groupby("arm")["score"].first())
     rows = {}
@@ -142,7 +139,7 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame, seeds_cross_folds: bo
         difference = (first - second).dropna(how="all").dropna(how="all", axis=1)
         if difference.abs().max().max() == 0:  # the same settings in both arms: nothing to judge by
             continue
-        mean = analysed(difference, seeds_cross_folds)
+        mean = analysed(difference)
         if row["seeds"] < 3 or len(difference) < 2:
             mean = Mean(mean.estimate, np.nan, np.nan)
         means = [arm_mean(arm.where(difference.notna())) for arm in (first, second)]
@@ -171,10 +168,10 @@ def words(row: pd.Series) -> tuple[str, str]:
     return signed(row["estimate"]), "–" if np.isnan(row["low"]) else f"[{signed(row['low'])}, {signed(row['high'])}]"
 
 
-def check(report: Path, seeds_cross_folds: bool = True) -> tuple[list[str], list[str], int]:
+def check(report: Path) -> tuple[list[str], list[str], int]:
     """(lines to read, what differs, contrasts left out)."""
     printed = pd.read_csv(report / "data" / "contrasts.csv")
-    again = recompute(pd.read_parquet(report / "data" / "scores.parquet"), printed, seeds_cross_folds)
+    again = recompute(pd.read_parquet(report / "data" / "scores.parquet"), printed)
     page = (report / "report.md").read_text(encoding="utf-8").replace("\\", "")
     lines, differ = [], []
     for index, row in again.iterrows():
@@ -195,9 +192,8 @@ def check(report: Path, seeds_cross_folds: bool = True) -> tuple[list[str], list
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.recomputed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("report", type=Path, help="a report's folder, e.g. runs/NAME/report or docs/ravdess")
-    parser.add_argument("--folds-alone", action="store_true", help="for a report of before folds were crossed with seeds")
     options = parser.parse_args()
-    lines, differ, left = check(options.report, not options.folds_alone)
+    lines, differ, left = check(options.report)
     print("\n".join([*lines, f"{len(lines)} contrasts recomputed, {left} left out", *differ]))
     return 1 if differ or not lines else 0
 

@@ -49,17 +49,17 @@ def test_missing_runs(tmp_path: Path) -> None:
 
 
 def test_the_committed_report() -> None:
-    lines, differ, _ = check(Path(__file__).parents[1] / "docs" / "ravdess", seeds_cross_folds=False)
+    lines, differ, _ = check(Path(__file__).parents[1] / "docs" / "ravdess")
     assert differ == []
     assert lines
 
 
 def test_a_digit_that_is_not_true_is_seen(tmp_path: Path) -> None:
     report = Path(shutil.copytree(Path(__file__).parents[1] / "docs" / "ravdess", tmp_path / "report"))
-    lines, _, _ = check(report, seeds_cross_folds=False)
+    lines, _, _ = check(report)
     low = lines[0].split("[")[1].split(",")[0]  # the first contrast's lower limit, as printed
     other = low[:-1] + str((int(low[-1]) + 1) % 10)
     text = (report / "report.md").read_text(encoding="utf-8")
     (report / "report.md").write_text(text.replace(low, other), encoding="utf-8")
-    _, differ, _ = check(report, seeds_cross_folds=False)
+    _, differ, _ = check(report)
     assert any("is not in report.md" in line for line in differ)

@@ -194,9 +194,9 @@ def test_a_rung_is_judged_within_each_search() -> None:
             identity = Identity("s", "q.mtl", number, "search", f"fold{search}", 0, search)
             records.append(TrialRecord(identity, "COMPLETE", level - 0.01 * number, {}, {}, rows, 1.0))
     (found,) = rung_quality("q.mtl", records, [1])
-    assert (found.trials, found.rank_correlation) == (10, pytest.approx(-1))
+    assert (found.trials, found.ranked, found.rank_correlation) == (10, 10, pytest.approx(-1))
     (found,) = rung_quality("q.mtl", records[:7], [1])  # two trials of the second search say nothing
-    assert (found.trials, found.rank_correlation) == (7, pytest.approx(-1))
+    assert (found.trials, found.ranked, found.rank_correlation) == (7, 5, pytest.approx(-1))
 
 
 def test_secondary_scores_have_no_verdict(results: Results) -> None:
