@@ -39,6 +39,7 @@ def weight_figure(
     shown = "against_search" if len(level) > 1 else "value"
     score = score_words(question.header.objective)
     title = f"{question_short(question)}: dev {score} against the weight of the {task_words(task)} loss"
+    title += ", from each search's mean" if shown == "against_search" else ""
     complete = [row for row in rows if row["state"] == "COMPLETE"]
     description = f"{count(len(complete), 'complete trial')}; {_best_weights(complete or rows)}; the paper's sum is w = 1."
     name = slug("weight", question.header.name, task)
@@ -54,7 +55,7 @@ def weight_figure(
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set_xlabel(f"weight of the {task_words(task)} loss")
-        axes.set_ylabel("dev value, %" if shown == "value" else "dev value − its search's mean, points")
+        axes.set_ylabel("dev value, %" if shown == "value" else "from the mean, points")
         axes.grid(axis="y")
         drawn.legend(3)
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
