@@ -1,15 +1,20 @@
 """What the doctor looks at: a study's folder, its header, its records and where its stores are."""
 
 import itertools
+import os
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from sermtl.errors import StudyError
 from study.header import StudyHeader
 from study.ledger import record_folders
-from study.record import TrialRecord, read_record
+from study.opened import read_opened
+from study.record import TrialRecord, kept_record
 from study.space import Space, standing_space
+from study.strangers import strange_run
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,19 @@ class Case:
         return self.folder / "records" / f"{folder}.json"
 
     def read(self, folder: str) -> TrialRecord:
-        """The record of a run (`Identity.folder`). Raises StudyError when it is damaged or another run's."""
-        record = read_record(self.record_file(folder))
-        if record.identity.folder != folder or record.identity.study != self.header.name:
-            raise StudyError(f"{self.record_file(folder)}: holds the record of {record.identity.label}")
-        most = self.header.budget["trials"]
-        if record.identity.phase == "search" and record.identity.number >= most:  # Optuna would be given all the trials before it
-            raise StudyError(f"{self.record_file(folder)}: is trial {record.identity.number} of {most}, counted from 0")
+        """The record of a run (`Identity.folder`). Raises StudyError when it is damaged, another run's or none of this study's."""
+        record = kept_record(self.folder, folder)
+        if (why := strange_run(self.header, record.identity, self._seeds)) is not None:
+            raise StudyError(f"{self.record_file(folder)}: {why}")
         return record
+
+    @cached_property
+    def _seeds(self) -> int:
+        """Confirm seeds of the last look that was noted, 0 where none is."""
+        with suppress(StudyError):
+            if opened := read_opened(self.folder):
+                return max(opened["looks"])
+        return 0
 
     def records(self) -> dict[str, TrialRecord]:
         """Every readable record by its run's folder; damaged ones are the business of `doctor_records`."""
@@ -75,8 +85,8 @@ class Case:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to the first free `NAME.damaged-N`; SQLite's side files go with it."""
-    number = next(n for n in itertools.count(1) if not path.with_name(f"{path.name}.damaged-{n}").exists())
+    """Rename a damaged file, or what lies in its place, to the first free `NAME.damaged-N`; SQLite's side files go with it."""
+    number = next(n for n in itertools.count(1) if not os.path.lexists(path.with_name(f"{path.name}.damaged-{n}")))
     target = path.with_name(f"{path.name}.damaged-{number}")
     path.rename(target)
     for end in ("-wal", "-shm"):

@@ -35,6 +35,7 @@ from sermtl.files import write_text
 from sermtl.tasks import make_tasks
 from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
+from study.identity import CONFIRM_SEEDS
 from study.job import Job
 from study.journal import Journal
 from study.opened import Opened, opened_path, read_opened
@@ -46,8 +47,7 @@ from study.store import Database, TrialBook, open_storage
 from study.trial import split_of
 from study.winners import Winner, pick_winners, write_winners
 
-SEED = 1_000  # confirm runs' seeds are SEED, SEED + 1, ..., below those of the searches (search.SEED)
-LAST_SEED = 9_999
+SEED, LAST_SEED = CONFIRM_SEEDS.start, CONFIRM_SEEDS.stop - 1  # all below those of the searches (search.SEED)
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,7 @@ def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
         return None
     value, device_s = scores.pop("final_value", None), scores.pop("device_s", 0.0)
     test_scores = {key.removeprefix("test_"): scores.pop(key) for key in list(scores) if key.startswith("test_")}
-    files = {name: Path("predictions") / identity.folder / f"{name}.parquet" for name in ("clips", "pairs")}
-    kept = {name: str(path) for name, path in files.items() if (case.folder / path).exists()}
+    clips, pairs = (f"predictions/{identity.folder}/{name}.parquet" for name in ("clips", "pairs"))
     return TrialRecord(
         identity=identity,
         state=tags["state"],
@@ -135,8 +134,8 @@ def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
         reason=tags.get("reason"),
         exempt=tags.get("exempt") == "true",
         test_scores=test_scores,
-        predictions=kept.get("clips"),
-        pairs=kept.get("pairs"),
+        predictions=clips if test_scores else None,  # every confirm run wrote them: if they are gone, that is to be said
+        pairs=pairs if (case.folder / pairs).exists() else None,
         mlflow_run_id=run_id,
         started=_iso(run.info.start_time),
         ended=_iso(run.info.end_time),

@@ -6,6 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sermtl.files import existing_file, whole_file
+from study.strangers import run_of
+
+MARKS = {"clips": "clip", "pairs": "clip_a"}  # a column that only this kind has
 
 
 def write_predictions(path: Path, table: pa.Table) -> None:
@@ -15,5 +18,14 @@ def write_predictions(path: Path, table: pa.Table) -> None:
 
 
 def read_predictions(path: Path) -> pa.Table:
-    """Raises OSError or pa.ArrowException where the file is missing, damaged or changed; an older version's has no checksums."""
-    return pq.read_table(existing_file(path), partitioning=None, page_checksum_verification=True)
+    """Raises OSError or pa.ArrowException where the file is missing, damaged or changed, or holds another run's or kind's.
+
+    Of an older version's file a changed byte is not seen: it has no checksums.
+    """
+    table = pq.read_table(existing_file(path), partitioning=None, page_checksum_verification=True)
+    run = run_of(table)
+    if run is not None and run.folder != "/".join(path.parts[-4:-1]):
+        raise OSError(f"holds the predictions of {run.label}")
+    if MARKS.get(path.stem, "clip") not in table.column_names:
+        raise OSError(f"holds no {path.stem}")
+    return table

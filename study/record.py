@@ -18,50 +18,17 @@ from pydantic import TypeAdapter, ValidationError
 from sermtl.config import explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
+from study.header import header_path, read_header
+from study.identity import Identity, Phase
 from study.ledger import record_folders
 from study.seal import check_seal, sealed
+from study.strangers import strange_run
 
-Phase = Literal["search", "confirm"]
+__all__ = ["Identity", "Phase", "State", "TrialRecord", "kept_record", "read_record", "read_records", "record_path", "record_text"]
+__all__ += ["write_record"]
+
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
 MOST_EPOCHS = 10_000  # of RunConfig.epochs
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who a run is, in every store: checkpoints, MLflow, prediction files, log lines and report rows.
-
-    study    the study's name
-    arm      question and way of training, e.g. 'emotion.mtl' (see space.Arm.key)
-    number   Optuna's trial number: within (arm, search) for a search trial, within the confirm study for a confirm run
-    phase    'search' or 'confirm'
-    split    the split's identity, e.g. 'speaker-s0' or 'speaker-s0-fold2of5' (sermtl.splits.Split.id)
-    seed     the run's seed (RunConfig.seed)
-    search   which repetition of search and confirm, 0 to searches - 1
-    """
-
-    study: str
-    arm: str
-    number: int
-    phase: Phase
-    split: str
-    seed: int
-    search: int = 0
-
-    @property
-    def folder(self) -> str:
-        """Path below the study's folder that no other run has, e.g. 'emotion.mtl/search-0/00012'."""
-        last = f"{self.number:05d}" if self.phase == "search" else f"{self.split}-seed{self.seed}"
-        return f"{self.arm}/{self.phase}-{self.search}/{last}"
-
-    @property
-    def label(self) -> str:
-        """The identity on one line, for logs, MLflow run names and tables."""
-        return f"{self.study}/{self.folder}"
-
-    @property
-    def confirm_params(self) -> dict[str, Any]:
-        """What a confirm run's Optuna trial has for parameters."""
-        return {"arm": self.arm, "search": self.search, "split": self.split, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -147,9 +114,9 @@ def read_record(path: Path) -> TrialRecord:
 
 def _check(record: TrialRecord) -> None:
     """Raise ValueError for what no run can have come to, which would go on into Optuna's and MLflow's databases."""
-    for file in filter(None, (record.predictions, record.pairs)):
-        if Path(file).is_absolute() or ".." in Path(file).parts:
-            raise ValueError(f"{file!r} is not below the study's folder")
+    for file, name in ((record.predictions, "clips"), (record.pairs, "pairs")):
+        if file is not None and file != (own := f"predictions/{record.identity.folder}/{name}.parquet"):
+            raise ValueError(f"its {name} are {file!r}, not {own!r}")
     if record.value is not None and not math.isfinite(record.value):
         raise ValueError(f"its value is {record.value}")
     last = 0.0
@@ -160,7 +127,25 @@ def _check(record: TrialRecord) -> None:
         last = epoch
 
 
+def kept_record(study_folder: Path, run: str) -> TrialRecord:
+    """The record that lies in a run's place (`Identity.folder`). Raises StudyError where it is damaged or another run's."""
+    path = study_folder / "records" / f"{run}.json"
+    record = read_record(path)
+    if record.identity.folder != run:
+        raise StudyError(f"{path}: holds the record of {record.identity.label}; run `python -m study.doctor` on the study")
+    return record
+
+
 def read_records(study_folder: Path) -> list[TrialRecord]:
-    """All records of a study, ordered by arm, search, phase and number."""
-    records = [read_record(study_folder / "records" / f"{folder}.json") for folder in record_folders(study_folder)]
+    """All records of a study, ordered by arm, search, phase and number.
+
+    Raises StudyError naming the file that is no record, is not where its run's record belongs, or is of a run that the study
+    in this folder cannot have had, e.g. another study's.
+    """
+    records = [kept_record(study_folder, folder) for folder in record_folders(study_folder)]
+    header = read_header(study_folder) if header_path(study_folder).exists() else None
+    for record in records:
+        if header is not None and (why := strange_run(header, record.identity)) is not None:
+            path = record_path(study_folder, record.identity)
+            raise StudyError(f"{path}: {why}; run `python -m study.doctor` on the study")
     return sorted(records, key=lambda r: (r.identity.arm, r.identity.search, r.identity.phase, r.identity.number))

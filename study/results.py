@@ -32,7 +32,8 @@ from study.forecast import in_words, read_forecast
 from study.header import StudyHeader, planned_runs, read_header
 from study.question import answer, declared_contrast
 from study.record import TrialRecord, read_records
-from study.scores import read_runs
+from study.scores import Run, read_runs
+from study.strangers import strange_table
 from study.wording import count, duration
 
 __all__ = [
@@ -62,6 +63,7 @@ def load_results(folder: Path) -> Results:
     """Everything the report tells of a study, finished or not. Raises StudyError where a file is not what it should be."""
     header, records = read_header(folder), read_records(folder)
     runs, unreadable = read_runs(folder, records)
+    runs, strange = _own(header, runs)
     gathered = [gather(header, question, records, runs) for question in header.questions]
     verdicts = with_family([declared_contrast(evidence) for evidence in gathered])
     return Results(
@@ -71,9 +73,21 @@ def load_results(folder: Path) -> Results:
         questions=tuple(answer(evidence, verdict, gathered) for evidence, verdict in zip(gathered, verdicts, strict=True)),
         baselines=_read_json(folder / "baselines.json", _BASELINES),
         opened=_read_json(folder / "opened.json", _OPENED),
-        notes=(*_notes(header, records), *unreadable),
+        notes=(*_notes(header, records), *unreadable, *strange),
         forecast=in_words(told, duration) if (told := read_forecast(folder)) is not None else "",
     )
+
+
+def _own(header: StudyHeader, runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """The runs whose tables are this study's, and a sentence for each other (it counts as missing)."""
+    own, notes = [], []
+    for run in runs:
+        why = next((why for table in (run.clips, run.pairs) if table is not None and (why := strange_table(header, table))), None)
+        if why is None:
+            own.append(run)
+        else:
+            notes.append(f"{run.record.identity.folder}: its predictions are not this study's (a file {why}); left out")
+    return own, notes
 
 
 _BASELINES = TypeAdapter(dict[str, dict[str, dict[str, float]]])

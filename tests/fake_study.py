@@ -5,7 +5,7 @@ report and the statistics can be tried on a study whose truth is known.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,8 @@ def _epochs(fake: Fake, question: str, arm: str, params: dict[str, Any]) -> list
 
 
 def _confirm(fake: Fake, question: str, arm: str, search: int, split: str, seed: int, levels: dict[str, float]) -> None:
-    identity = Identity(fake.name, f"{question}.{arm}", fake.random.integers(1 << 30).item(), "confirm", split, seed, search)
+    number = fake.random.integers(1 << 30).item() % fake.seeds  # one that the study can have; no report tells it
+    identity = Identity(fake.name, f"{question}.{arm}", number, "confirm", split, seed, search)
     gain = fake.effect * HAS_TASK.get(arm, 0.0) + fake.random.normal(0, 0.01)
     heads = {question} | ({AUXILIARY[question][0]} if arm in ("mtl", "control-recipe-helped") else set())
     clips = _clips(fake, split, levels, gain, heads)
@@ -192,7 +193,7 @@ def _confirm(fake: Fake, question: str, arm: str, search: int, split: str, seed:
     params = {"learning_rate": 0.01, "dropout": 0.1, "schedule": "step"}
     folder = fake.folder / "predictions" / identity.folder
     folder.mkdir(parents=True, exist_ok=True)
-    about = {b"sermtl": json.dumps({"identity": identity.label, "checksum": "f" * 64, "synthetic": True}).encode()}
+    about = {b"sermtl": json.dumps({"identity": asdict(identity), "checksum": "f" * 64, "synthetic": True}).encode()}
     pq.write_table(clips.replace_schema_metadata(about), folder / "clips.parquet")
     pq.write_table(pairs.replace_schema_metadata(about), folder / "pairs.parquet")
     relative = f"predictions/{identity.folder}"

@@ -80,10 +80,10 @@ def test_another_corpus_is_refused_with_the_reason(studies: tuple[Path, Path], t
 
 
 def test_another_split_is_refused_with_the_reason(studies: tuple[Path, Path], tmp_path: Path) -> None:
-    split = read_header(studies[1]).splits[0]
-    other = changed(studies[1], tmp_path / "other", splits=(replace(split, id="sentence-s0"),))
+    fake_study(tmp_path / "other", trials=0, splits=("sentence-s0",))
     with pytest.raises(StudyError, match="different splits"):
-        compare(studies[0], other)
+        compare(studies[0], tmp_path / "other")
+    split = read_header(studies[1]).splits[0]
     people = changed(studies[1], tmp_path / "people", splits=(replace(split, parts={"test": {"clips": 1, "speakers": ["9"]}}),))
     with pytest.raises(StudyError, match="other test speakers"):
         compare(studies[0], people)

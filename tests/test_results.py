@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sermtl.errors import StudyError
-from study.record import Identity, TrialRecord, read_records, record_path, write_record
+from study.header import write_header
+from study.identity import Identity
+from study.record import TrialRecord, read_records, record_path, write_record
 from study.results import Results, load_results
 from study.spend import rung_quality
 from study.tables import arms_table, breakdown_table
@@ -366,12 +368,9 @@ def test_records_written_once_stay(copy: Path) -> None:
 
 
 def test_what_is_not_the_papers_is_said(tmp_path: Path) -> None:
-    fake_study(tmp_path)
-    path = tmp_path / "study.json"
-    header = json.loads(path.read_text())
-    header["space"] = {"fixed": {"width": 0.25}, "size": {"fixed": {"bins": 64, "frames": 400}}, "overrides": {"width": 0.125}}
-    header["splits"][0]["id"] = header["splits"][0]["id"].replace("speaker-", "sentence-")
-    path.write_text(json.dumps(header))
+    header = fake_study(tmp_path, splits=("sentence-s0",))
+    space = {"fixed": {"width": 0.25}, "size": {"fixed": {"bins": 64, "frames": 400}}, "overrides": {"width": 0.125}}
+    write_header(tmp_path, replace(header, space=space))
     notes = load_results(tmp_path).notes
     assert "Not the paper's network, input and training: width 0.125 (paper 1.0), bins 64 (paper 512)." in notes
     assert any("heard in training" in note for note in notes)

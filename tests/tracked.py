@@ -35,7 +35,7 @@ def make_header(name: str = "demo", **changes: Any) -> StudyHeader:
 
 
 def identity(number: int = 0, arm: str = "emotion.mtl", phase: Any = "search", study: str = "demo") -> Identity:
-    return Identity(study, arm, number, phase, "speaker-s0", number if phase == "confirm" else 0)
+    return Identity(study, arm, number, phase, "speaker-s0", 1000 + number if phase == "confirm" else 0)
 
 
 def rows(epochs: int, start: float = 0.4) -> list[dict[str, float]]:

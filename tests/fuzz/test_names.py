@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from sermtl.about import check_label
@@ -53,12 +54,17 @@ def test_no_name_is_markup(name: str) -> None:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("named") / "runs" / "fake"
     fake_study(folder, seeds=3, speakers=4, trials=2, questions=("emotion",), confirm=("mtl", "control"))
+    for path in (folder / "predictions").rglob("*.parquet"):  # they do not say whose they are, as an older version's
+        pq.write_table(pq.read_table(path, partitioning=None).replace_schema_metadata(None), path)
     return folder
 
 
 @fuzzed(1, 60, name=names.filter(lambda name: "\ud800" not in name))
 def test_a_report_of_hostile_names(study: Path, tmp_path: Path, name: str) -> None:
-    """A study folder forged by hand: its header and records name everything as an attacker likes."""
+    """A study folder forged by hand: its header and records name everything as an attacker likes.
+
+    An arm's name is its records' folder too, so it has what such a name may have.
+    """
     runs = tmp_path / "runs"
     shutil.rmtree(runs, ignore_errors=True)
     shutil.copytree(study.parent, runs)
@@ -67,17 +73,25 @@ def test_a_report_of_hostile_names(study: Path, tmp_path: Path, name: str) -> No
     header |= {"name": name, "space_name": name, "device": name, "command": name, "created": name, "versions": {name: name}}
     header["space"] = {**header["space"], "title": name}
     header["corpus"] |= {"name": name, "path": name, "source": {"reader": name, name: name}}
-    header["questions"][0]["name"] = name
+    question = re.sub(r"[/\0]", "", name)[:40] or "x"
+    header["questions"][0]["name"] = question
     for split in header["splits"]:
         split["parts"] = {
             part: {**about, "speakers": [f"{name}{s}" for s in about["speakers"]]} for part, about in split["parts"].items()
         }
-    arms = {arm: f"{name}.{arm.rpartition('.')[2]}" for arm in header["confirm"]}
+    arms = {arm: f"{question}.{arm.rpartition('.')[2]}" for arm in header["confirm"]}
     header["confirm"] = list(arms.values())
     (folder / "study.json").write_text(json.dumps(header))
+    (folder / "study.copy.json").unlink()
+    for arm, forged in arms.items():
+        for kind in ("records", "predictions"):
+            (folder / kind / arm).rename(folder / kind / forged)
     for path in (folder / "records").rglob("*.json"):
         record = json.loads(path.read_text())
-        record["identity"] |= {"study": name, "arm": f"{name}.{record['identity']['arm'].rpartition('.')[2]}"}
+        record["identity"] |= {"study": name, "arm": arms[record["identity"]["arm"]]}
+        if record["predictions"] is not None:
+            where = f"predictions/{path.relative_to(folder / 'records').with_suffix('').as_posix()}"
+            record |= {"predictions": f"{where}/clips.parquet", "pairs": f"{where}/pairs.parquet"}
         record |= {"reason": name, "params": {**record["params"], name: name}, "host": name, "device": name}
         path.write_text(json.dumps(record))
     before = {path for path in tmp_path.rglob("*") if path.is_file()}

@@ -96,4 +96,4 @@ def test_a_record_cannot_point_out_of_its_study(study: Path, predictions: str) -
     ended = run(report.main, [str(study)])
     path.write_text(whole)
     check(ended, codes=(2,))
-    assert "not below the study's folder" in ended.err
+    assert f"its clips are {predictions!r}, not 'predictions/" in ended.err

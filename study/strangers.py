@@ -1,0 +1,63 @@
+"""What lies in a study's folder and is not the study's: another study's files, and runs that this one cannot have."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from study.header import StudyHeader, planned_runs
+from study.identity import CONFIRM_SEEDS, Identity
+
+
+def strange_run(header: StudyHeader, run: Identity, seeds: int = 0) -> str | None:
+    """Why a study cannot have had that run, None where it can.
+
+    seeds: confirm seeds per arm after the last look, where known; those of the header are the least.
+    """
+    searches = int(header.budget.get("searches", 1))
+    ways = {f"{question.name}.{way}" for question in header.questions for way in ("mtl", "control")}
+    if run.study != header.name:
+        return f"is of study {run.study!r}, not of {header.name!r}"
+    if run.arm not in (ways if run.phase == "search" else header.confirm):
+        return f"is of arm {run.arm!r}, which the study does not {run.phase}"
+    if not 0 <= run.search < searches:
+        return f"is of search {run.search} of {searches}, counted from 0"
+    if run.split not in {split.id for split in header.splits}:
+        return f"is on split {run.split!r}, which the study does not have"
+    if run.phase == "search":
+        return _beyond("trial", run.number, int(header.budget["trials"]))
+    if run.seed not in CONFIRM_SEEDS:
+        return f"has seed {run.seed}, and confirm runs have {CONFIRM_SEEDS.start} to {CONFIRM_SEEDS.stop - 1}"
+    looked_at = max(seeds, int(header.budget["seeds"]), run.seed - CONFIRM_SEEDS.start + 1)  # the seeds begin one after the other
+    return _beyond("confirm run", run.number, planned_runs(header, looked_at) * len(header.confirm))
+
+
+def _beyond(what: str, number: int, most: int) -> str | None:
+    """Optuna would be given all the trials before it."""
+    return None if 0 <= number < most else f"is {what} {number} of {most}, counted from 0"
+
+
+def strange_table(header: StudyHeader, table: pa.Table) -> str | None:
+    """Why a table of predictions is not this study's, None where it is or where it does not say whose it is."""
+    told, run = said_of(table), run_of(table)
+    if run is not None and run.study != header.name:
+        return f"is of study {run.study!r}, not of {header.name!r}"
+    if told.get("checksum", header.corpus.checksum) != header.corpus.checksum:
+        return f"is of another corpus ({str(told['checksum'])[:12]}, not {header.corpus.checksum[:12]})"
+    return None
+
+
+def run_of(table: pa.Table) -> Identity | None:
+    """Whose predictions a table holds, None where it does not say."""
+    try:
+        return Identity(**said_of(table)["identity"])
+    except (KeyError, TypeError):
+        return None
+
+
+def said_of(table: pa.Table) -> dict[str, Any]:
+    """What a table says of itself: identity, corpus, checksum. {} where it says nothing that can be read."""
+    try:
+        return dict(json.loads((table.schema.metadata or {}).get(b"sermtl", b"{}")))
+    except (ValueError, TypeError):
+        return {}
