@@ -27,6 +27,15 @@ def existing_file(path: Path) -> Path:
     return path
 
 
+def odd(path: Path) -> str | None:
+    """What lies in a file's place and is none, e.g. 'a folder'; None where there is a file, or nothing."""
+    if path.is_file() or not os.path.lexists(path):
+        return None
+    if path.is_symlink() and not path.exists():
+        return "a link to nowhere"
+    return "a folder" if path.is_dir() else "a pipe or device"
+
+
 def check_target(path: Path) -> None:
     """Raise OSError where a file can never be written, before anything is spent on its content."""
     if path.exists():

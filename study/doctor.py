@@ -5,26 +5,29 @@ them in Optuna, MLflow, the checkpoints and the predictions; with --fix it repai
 Exit code 0 when all agree (again), 1 when something still disagrees, 2 for a mistake, e.g. a study that is running.
 """
 
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage, set_aside
-from study.doctor_files import Checkpoints, Predictions
+from study.doctor_files import Checkpoints, Places, Predictions
 from study.doctor_mlflow import Mlflow
 from study.doctor_optuna import Optuna
 from study.doctor_records import Records
-from study.header import header_path, note_storage, read_copy, read_header, write_header
-from study.ledger import ledger_path
+from study.header import StudyHeader, copy_path, header_path, note_storage, read_both, read_header, write_header
+from study.ledger import ledger_path, record_folders
 from study.lock import lock_study
 from study.mlflow_connection import check_uri, default_uri, sqlite_path
+from study.record import kept_record
 from study.status import find_study
 
 
 def stages(case: Case) -> list[Stage]:
     """In this order: what a later stage leans on is put right before it."""
-    return [Records(case), Optuna(case), Mlflow(case), Checkpoints(case), Predictions(case)]
+    return [Places(case), Records(case), Optuna(case), Mlflow(case), Checkpoints(case), Predictions(case)]
 
 
 def examine(case: Case, fix: bool) -> tuple[list[Finding], list[str]]:
@@ -43,7 +46,7 @@ def examine(case: Case, fix: bool) -> tuple[list[Finding], list[str]]:
 def tracking_uri(folder: Path, given: str | None) -> str:
     """Where the study is tracked. Raises StudyError when that takes a password and no URI was given."""
     here = default_uri(folder)
-    if given is not None or not ledger_path(folder).exists():
+    if given is not None or not ledger_path(folder).is_file():
         return check_uri(given) if given is not None else here
     store = ledger_path(folder).read_text(encoding="utf-8", errors="replace").partition("\n")[0].rpartition(" experiment ")[0]
     if "***" in store:
@@ -57,17 +60,35 @@ def tracking_uri(folder: Path, given: str | None) -> str:
 
 
 def sound_header(folder: Path, fix: bool) -> list[str]:
-    """Restore a header that is damaged or gone from its copy; what was done. Raises StudyError where that cannot be."""
+    """Restore a header that is damaged, gone or another study's from its copy; what was done.
+
+    Raises StudyError where that cannot be, or is not asked for.
+    """
     try:
         read_header(folder)
     except StudyError:
-        damaged, copy = header_path(folder), read_copy(folder)
-        if not fix or copy is None:
+        header, wrong = _header_of_the_records(folder), header_path(folder)
+        if not fix or header is None:
             raise
-        aside = [f"{damaged.name}: set aside as {set_aside(damaged).name}"] if damaged.exists() else []
-        write_header(folder, copy)
-        return [*aside, f"{damaged.name}: restored from its copy"]
+        if read_both(folder)[:1] == [header]:
+            wrong = copy_path(folder)
+        aside = [f"{wrong.name}: set aside as {set_aside(wrong).name}"] if os.path.lexists(wrong) else []
+        write_header(folder, header)
+        return [*aside, f"{wrong.name}: restored from {'its copy' if wrong == header_path(folder) else header_path(folder).name}"]
     return []
+
+
+def _header_of_the_records(folder: Path) -> StudyHeader | None:
+    """Of the header and its copy the only readable one, or the one of whose study all records are; None where that is neither."""
+    both = read_both(folder)
+    if len(both) < 2:
+        return next(iter(both), None)
+    told = set()
+    for run in record_folders(folder):
+        with suppress(StudyError):
+            told.add(kept_record(folder, run).identity.study)
+    fitting = [header for header in both if told == {header.name}]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def main(argv: list[str] | None = None) -> int:

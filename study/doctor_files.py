@@ -1,14 +1,47 @@
-"""The doctor on files: checkpoints that no unfinished trial needs, and confirm runs whose predictions are gone."""
+"""The doctor on files: what lies in a file's place, checkpoints that no unfinished trial needs, predictions that are gone."""
 
 import shutil
 from pathlib import Path
 
 import pyarrow as pa
 
-from study.case import Case, Finding
+from sermtl.files import odd
+from study.case import Case, Finding, set_aside
+from study.header import StudyHeader, copy_path, read_copy, write_header
+from study.ledger import ledger_path
+from study.mlflow_connection import sqlite_path
 from study.predictions import read_predictions
+from study.store import backup_path, database_path
+from study.strangers import strange_table
 
 OF_A_RUN = ("checkpoint.pt", "spent.json")  # what a trial needs to go on; an ended one does not
+
+
+class Places:
+    """Where the study keeps a file there is a file, or nothing yet; the header has its copy."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def check(self) -> list[Finding]:
+        found = [Finding("files", f"{path.name}: {why}") for path in self._files() if (why := odd(path)) is not None]
+        if read_copy(self._case.folder) != self._case.header:
+            found.append(Finding("files", f"{copy_path(self._case.folder).name}: missing, or not the header's copy"))
+        return found
+
+    def fix(self) -> list[str]:
+        done = [f"{path.name}: set aside as {set_aside(path).name} ({why})" for path in self._files() if (why := odd(path))]
+        copy = copy_path(self._case.folder)
+        if read_copy(self._case.folder) != self._case.header:
+            done += [f"{copy.name}: set aside as {set_aside(copy).name}"] if copy.exists() else []
+            write_header(self._case.folder, self._case.header)
+            done.append(f"{copy.name}: written from the header")
+        return done
+
+    def _files(self) -> list[Path]:
+        here, tracked = self._case.folder, sqlite_path(self._case.tracking_uri)
+        own = [] if self._case.storage else [database_path(here), backup_path(here)]
+        return [*own, ledger_path(here), *([] if tracked is None else [tracked]), copy_path(here)]
 
 
 class Checkpoints:
@@ -54,7 +87,7 @@ class Predictions:
         found = []
         for folder, record in self._case.records().items():
             for path in filter(None, (record.predictions, record.pairs)):
-                why = unreadable(self._case.folder / path)
+                why = unusable(self._case.header, self._case.folder / path)
                 if why:
                     found.append(
                         Finding("predictions", f"{folder}: {path} {why}; restore it from a copy, the report leaves the run out")
@@ -66,12 +99,11 @@ class Predictions:
         return []
 
 
-def unreadable(path: Path) -> str | None:
+def unusable(header: StudyHeader, path: Path) -> str | None:
     """Why a Parquet file cannot be used, None when it can."""
     try:
-        read_predictions(path)
+        return strange_table(header, read_predictions(path))
     except FileNotFoundError:
         return "is missing"
     except (pa.ArrowException, OSError) as error:
-        return f"is damaged ({str(error).splitlines()[0]})"
-    return None
+        return f"cannot be used ({str(error).splitlines()[0]})"

@@ -5,6 +5,7 @@ Written once; a later start with another space, corpus, split or size is refused
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired
@@ -120,6 +121,23 @@ def write_header(study_folder: Path, header: StudyHeader) -> None:
         write_text(path, sealed(json.dumps(asdict(header), indent=1) + "\n"))
 
 
+def _other(header: StudyHeader, copy: StudyHeader) -> str | None:
+    """In which field two headers are not one study's; what a later start may write is not asked (killed between two files)."""
+    for key in vars(header):
+        if key not in ("budget", "storage") and getattr(header, key) != getattr(copy, key):
+            return key
+    return "budget" if {**header.budget, "trials": 0} != {**copy.budget, "trials": 0} else None
+
+
+def read_both(study_folder: Path) -> list[StudyHeader]:
+    """The header and its copy, as far as they can be read, whether or not they are one study's."""
+    found = []
+    for path in (header_path(study_folder), copy_path(study_folder)):
+        with suppress(OSError, ValueError):
+            found.append(_read(path))
+    return found
+
+
 def read_copy(study_folder: Path) -> StudyHeader | None:
     """The header's copy, None where it is damaged or gone too."""
     try:
@@ -144,7 +162,13 @@ def read_header(study_folder: Path) -> StudyHeader:
     path = header_path(study_folder)
     restore = f"`python -m study.doctor {study_folder} --fix` restores it from its copy"
     try:
-        return _read(path)
+        header, copy = _read(path), read_copy(study_folder)
+        if copy is not None and (what := _other(header, copy)):
+            raise StudyError(
+                f"{path}: has another {what} than {copy_path(study_folder).name}, so one of them is another study's; "
+                f"`python -m study.doctor {study_folder} --fix` keeps the one whose records lie here, else remove the wrong one"
+            )
+        return header
     except FileNotFoundError:
         if copy_path(study_folder).exists():
             raise StudyError(f"{path}: missing; {restore}") from None

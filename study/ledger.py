@@ -7,6 +7,9 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from sermtl.errors import StudyError
+from sermtl.files import odd
+
 
 def ledger_path(study_folder: Path) -> Path:
     return study_folder / "mlflow.tracked"
@@ -16,8 +19,13 @@ class Ledger:
     """runs: folder of a run (`Identity.folder`) → MLflow's id of it, for one store and experiment."""
 
     def __init__(self, study_folder: Path, store: str, empty: bool = False) -> None:
-        """`store` names the MLflow store and experiment: another one's ledger is forgotten, and so is an emptied one's."""
+        """`store` names the MLflow store and experiment: another one's ledger is forgotten, and so is an emptied one's.
+
+        Raises StudyError where it is no file.
+        """
         self.path = ledger_path(study_folder)
+        if what := odd(self.path):
+            raise StudyError(f"{self.path}: is {what}; `python -m study.doctor {study_folder} --fix` sets it aside")
         self.runs: dict[str, str] = {}
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
         if empty or not lines or lines[0] != store:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
-from sermtl.files import whole_file
+from sermtl.files import odd, whole_file
 from sermtl.masking import mask_secrets
 from study.database import check_mlflow, first_line, refusal, refused
 
@@ -91,6 +91,8 @@ def prepare(uri: str) -> None:
     OSError or sqlite3.OperationalError for one that is away or busy and may come back.
     """
     path = sqlite_path(uri)
+    if path is not None and (what := odd(path)):
+        raise StudyError(f"{path}: is {what}, not MLflow's database; `python -m study.doctor NAME --fix` sets it aside")
     try:
         if path is not None:
             if not path.exists():

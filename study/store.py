@@ -23,7 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
-from sermtl.files import whole_file
+from sermtl.files import odd, whole_file
 from sermtl.masking import mask_secrets
 from study.database import (
     BUSY_S,
@@ -94,6 +94,8 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     where = url or f"sqlite:///{path.resolve()}"
     owner = read_header(folder).created if url is not None and header_path(folder).exists() else ""
     patiently = Patience(where, PATIENCE_S if wait else 0.0)
+    if url is None and (what := odd(path)):
+        raise StudyError(f"{path}: is {what}, not Optuna's database; `python -m study.doctor {folder} --fix` sets it aside")
     try:
         if url is None:
             patiently(lambda: _prepare_sqlite(path))

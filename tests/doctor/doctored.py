@@ -1,5 +1,6 @@
 """A small finished study whose stores agree, to be spoilt, and what the doctor says of it."""
 
+import json
 import shutil
 import sqlite3
 from contextlib import closing
@@ -7,12 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from study.case import Case
 from study.doctor import examine
 from study.header import QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
 from study.mlflow_connection import default_uri
+from study.predictions import write_predictions
 from study.record import Identity, TrialRecord
 from study.space import read_space
 from study.store import backup, database_path, open_storage
@@ -72,8 +75,16 @@ def all_records(folder: Path) -> list[TrialRecord]:
     for number, (seed, name) in enumerate((seed, name) for seed in (1000, 1001) for name in CONFIRM):
         who = Identity("demo", name, number, "confirm", "speaker-s0", seed)
         config = space.arms[0].config({}, seed).model_dump()
-        records.append(make_record(who, params={}, config=config, test_scores={"emotion_uar": 0.4}))
+        clips = f"predictions/{who.folder}/clips.parquet"
+        records.append(make_record(who, params={}, config=config, test_scores={"emotion_uar": 0.4}, predictions=clips))
     return records
+
+
+def predictions_of(who: Identity, checksum: str = "c0ffee") -> pa.Table:
+    """Two clips, one of them right."""
+    about = json.dumps({"identity": asdict(who), "checksum": checksum})
+    columns = {"clip": ["a", "b"], "speaker": ["1", "2"], "emotion_true": ["ANG", "SAD"], "emotion_predicted": ["ANG", "ANG"]}
+    return pa.table(columns).replace_schema_metadata({b"sermtl": about.encode()})
 
 
 def make_whole(factory: pytest.TempPathFactory) -> Path:
@@ -83,6 +94,8 @@ def make_whole(factory: pytest.TempPathFactory) -> Path:
     shutil.copy(make_template(factory), folder / "mlflow.db")
     for record in all_records(folder):
         keep(folder, record)
+        if record.predictions:
+            write_predictions(folder / record.predictions, predictions_of(record.identity))
     (folder / "opened.json").write_text('{"looks": [2]}')
     left, done = examine(case_of(folder), fix=True)
     assert left == []

@@ -1,8 +1,11 @@
 """The doctor finds what was spoilt in records, files and notes, repairs it, and then finds nothing."""
 
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,14 +107,16 @@ def test_only_the_bests_model_stays(folder: Path) -> None:
     assert kept == ["00000/model.pt", "00007/checkpoint.pt"]  # number 7 has not ended: it goes on from there
 
 
+MTL_SEED = "emotion.mtl/confirm-0/speaker-s0-seed1000"
+
+
 def test_missing_predictions_are_said_and_cannot_be_repaired(folder: Path) -> None:
-    path = folder / "records" / "emotion.mtl" / "confirm-0" / "speaker-s0-seed1000.json"
-    record = read_record(path)
-    path.unlink()
-    keep(folder, replace(record, predictions="predictions/gone.parquet"))
+    (folder / "predictions" / MTL_SEED / "clips.parquet").unlink()
     [finding] = examine(case_of(folder), fix=True)[0]
     assert finding.where == "predictions"
-    assert "predictions/gone.parquet is missing" in finding.what
+    assert f"predictions/{MTL_SEED}/clips.parquet is missing" in finding.what
+    (folder / "records" / f"{MTL_SEED}.json").unlink()  # its record comes back from MLflow, and still says what is missing
+    assert [line.what for line in examine(case_of(folder), fix=True)[0]] == [finding.what]
 
 
 def test_opened_is_written_again(folder: Path) -> None:
@@ -137,6 +142,14 @@ def test_a_damaged_header_is_restored_from_its_copy(folder: Path, capsys: pytest
     (folder / "study.copy.json").unlink()
     with pytest.raises(StudyError, match=r"has records but no study.json; restore it"):
         settle(folder, header)
+
+
+def test_a_headers_copy_is_written_again(folder: Path) -> None:
+    (folder / "study.copy.json").write_text("{")
+    assert found(folder) == ["files study.copy.json: missing, or not the header's copy"]
+    repaired(folder)
+    (folder / "study.json").unlink()
+    assert main([str(folder), "--fix"]) == 0
 
 
 @pytest.mark.parametrize("name", ["opened.json", "baselines.json"])
@@ -220,6 +233,23 @@ def test_a_folder_in_place_of_a_note_is_set_aside(folder: Path) -> None:
     (folder / "opened.json").mkdir()
     repaired(folder)
     assert open_test_part(folder, 2, 2) == [2]
+
+
+PLACES = ("mlflow.db", "mlflow.tracked", "optuna.db", "optuna.backup.db", "study.copy.json")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/nowhere/file")])
+def test_what_is_no_file_makes_room_for_one(folder: Path, make: Callable[[Path], Any], capsys: pytest.CaptureFixture[str]) -> None:
+    for name in PLACES:
+        (folder / name).unlink()
+        make(folder / name)
+    assert main([str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert all(f"files        {name}: " in said for name in PLACES)
+    assert main([str(folder), "--fix"]) == 0
+    assert all(os.path.lexists(folder / f"{name}.damaged-1") for name in PLACES)
+    assert states(folder) == ["COMPLETE", "PRUNED", "COMPLETE"]
+    assert len(mlflow_runs(folder)) == 20
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""The doctor on files that are sound, digest and all, and another run's or another study's."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sermtl.errors import StudyError
+from study.doctor import main
+from study.header import QuestionHeader, read_header, write_header
+from study.predictions import write_predictions
+from study.record import Identity, read_record, read_records, record_path
+from tests.doctor.doctored import found, predictions_of, repaired, states
+from tests.tracked import keep
+
+CONFIRMED = Identity("demo", "emotion.mtl", 4, "confirm", "speaker-s0", 1001)
+MTL_SEED = "emotion.mtl/confirm-0/speaker-s0-seed1000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seed": 1001}, "holds the predictions of demo/emotion.mtl/confirm-0/speaker-s0-seed1001"),
+        ({"arm": "emotion.control"}, "holds the predictions of demo/emotion.control"),
+        ({"study": "other"}, "is of study 'other', not of 'demo'"),
+        ({}, "is of another corpus (beef, not c0ffee)"),
+    ],
+)
+def test_predictions_of_another_run_are_not_this_ones(folder: Path, changes: dict[str, Any], said: str) -> None:
+    path, who = folder / "predictions" / MTL_SEED / "clips.parquet", read_record(folder / "records" / f"{MTL_SEED}.json").identity
+    write_predictions(path, predictions_of(replace(who, **changes), "c0ffee" if changes else "beef"))
+    [finding] = found(folder)
+    assert said in finding
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"study": "other"}, "is of study 'other', not of 'demo'"),
+        ({"arm": "emotion.placebo"}, "is of arm 'emotion.placebo', which the study does not confirm"),
+        ({"search": 1}, "is of search 1 of 1, counted from 0"),
+        ({"split": "speaker-s1"}, "is on split 'speaker-s1', which the study does not have"),
+        ({"seed": 10}, "has seed 10, and confirm runs have 1000 to 9999"),
+        ({"number": 4_000_000}, "is confirm run 4000000 of 8, counted from 0"),
+        ({"number": -1}, "is confirm run -1 of 8"),
+    ],
+)
+def test_a_confirm_run_that_the_study_cannot_have_had_is_none(folder: Path, changes: dict[str, Any], said: str) -> None:
+    """Its digest is right: an older version's has none, and another study's fits too."""
+    strange = replace(CONFIRMED, **changes)
+    place = record_path(folder, strange)
+    place.unlink(missing_ok=True)
+    sound = read_record(record_path(folder, replace(CONFIRMED, number=0, seed=1000)))
+    keep(folder, replace(sound, identity=strange, predictions=None))
+    finding, *_ = found(folder)
+    assert finding.startswith(f"records {strange.folder}: damaged ({said}")
+    with pytest.raises(StudyError, match=re.escape(said)):
+        read_records(folder)  # as the report and the study's command do
+    repaired(folder)
+    assert len(read_records(folder)) == 14
+    assert states(folder, "demo/confirm") == ["COMPLETE"] * 8
+
+
+def test_a_record_under_another_runs_name_counts_for_nobody(folder: Path) -> None:
+    shutil.copy(record_path(folder, CONFIRMED), record_path(folder, replace(CONFIRMED, seed=1000)))
+    with pytest.raises(StudyError, match=r"seed1000.json: holds the record of demo/emotion.mtl/confirm-0/speaker-s0-seed1001"):
+        read_records(folder)
+    repaired(folder)
+    assert len(read_records(folder)) == 14
+
+
+def foreign(folder: Path, **changes: Any) -> None:
+    """Another study's header in place of this one's, its digest right."""
+    path = folder / "study.copy.json"
+    kept = path.read_bytes()
+    write_header(folder, replace(read_header(folder), **changes))
+    path.write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "other"}, {"questions": (QuestionHeader("emotion", "emotion", (), "emotion_uar", 0.2),)}]
+)
+def test_another_studys_header_passes_for_nobodys(folder: Path, changes: dict[str, Any]) -> None:
+    """It would have every record set aside, or move the margin of a finished study."""
+    foreign(folder, **changes)
+    with pytest.raises(StudyError, match=r"study.json: has another (name|questions) than study.copy.json"):
+        read_header(folder)
+
+
+def test_of_two_headers_the_one_whose_records_lie_here_is_kept(folder: Path) -> None:
+    header = read_header(folder)
+    foreign(folder, name="other")
+    assert main([str(folder), "--fix"]) == 0
+    assert read_header(folder) == header
+    assert (folder / "study.json.damaged-1").exists()
+    assert len(read_records(folder)) == 14
+    foreign(folder, created="2020-01-01T00:00:00+00:00")
+    with pytest.raises(StudyError, match=r"another created than study.copy.json"):
+        main([str(folder), "--fix"])  # both fit: a person must say which
