@@ -1,18 +1,25 @@
 """The doctor on files: what lies in a file's place, checkpoints that no unfinished trial needs, predictions that are gone."""
 
 import shutil
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
-from sermtl.files import odd
+from sermtl.config import make_config, write_config
+from sermtl.files import odd, write_text
 from study.case import Case, Finding, set_aside
 from study.header import StudyHeader, copy_path, read_copy, write_header
+from study.job import checkpoint_folder
 from study.ledger import ledger_path
 from study.mlflow_connection import sqlite_path
+from study.mlflow_runs import MlflowRuns
 from study.predictions import read_predictions
+from study.record import TrialRecord
 from study.store import backup_path, database_path
 from study.strangers import strange_table
+from study.winner_model import fetch_model
 
 OF_A_RUN = ("checkpoint.pt", "spent.json")  # what a trial needs to go on; an ended one does not
 
@@ -45,20 +52,55 @@ class Places:
 
 
 class Checkpoints:
-    """An ended trial keeps no checkpoint; only a search's best keeps its model."""
+    """An ended trial keeps no checkpoint; a search's best keeps its model, and no other does."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
 
     def check(self) -> list[Finding]:
-        return [Finding("checkpoints", f"{path.relative_to(self._case.folder)}: its trial has ended") for path in self._orphans()]
+        found = [Finding("checkpoints", f"{path.relative_to(self._case.folder)}: its trial has ended") for path in self._orphans()]
+        return found + [Finding("checkpoints", self._words(record)) for record in self._without_model()]
 
     def fix(self) -> list[str]:
         orphans = self._orphans()
         for path in orphans:
             path.unlink()
         self._remove_empty(self._case.folder / "checkpoints")
-        return [f"{path.relative_to(self._case.folder)}: removed" for path in orphans]
+        removed = [f"{path.relative_to(self._case.folder)}: removed" for path in orphans]
+        return [*removed, *(done for record in self._without_model() if (done := self._fetch(record)))]
+
+    def _without_model(self) -> list[TrialRecord]:
+        """The winner of each search that has ended, where its model is gone; a trial that is still to end may be better."""
+        ended = Counter((r.identity.arm, r.identity.search) for r in self._case.records().values() if r.identity.phase == "search")
+        over = {search for search, trials in ended.items() if trials >= int(self._case.header.budget["trials"])}
+        return [record for search, record in self._case.best().items() if search in over and not self._model(record).is_file()]
+
+    def _model(self, record: TrialRecord) -> Path:
+        return checkpoint_folder(self._case.folder, record.identity) / "model.pt"
+
+    def _words(self, record: TrialRecord) -> str:
+        """What is lost, and how it comes back: its trial has ended, so the study's command does not run it again."""
+        model, recipe = self._model(record), self._recipe(record)
+        lost = f"{record.identity.folder}: the search's winner has no model.pt, so it cannot be served; no score needs it"
+        if not recipe.exists():
+            return f"{lost}; --fix fetches it from MLflow's registry, or writes the recipe to train it again"
+        train = f"python -m sermtl train {recipe} --corpus {self._case.header.corpus.path} --out {model.parent}"
+        return f"{lost}; `{train}` trains it again, then --fix once more"
+
+    def _recipe(self, record: TrialRecord) -> Path:
+        return self._model(record).with_name("config.toml")
+
+    def _fetch(self, record: TrialRecord) -> str | None:
+        """Bring a model back from MLflow, or write down what trains it again; None where that is written already."""
+        with suppress(Exception):  # MLflow is away, or does not have it either
+            store = MlflowRuns(self._case.folder, self._case.header, self._case.tracking_uri, create=False)
+            if fetch_model(store, record, self._model(record)):
+                return f"{record.identity.folder}: model.pt fetched from MLflow's registry"
+        recipe = self._recipe(record)
+        if recipe.exists():
+            return None
+        write_text(recipe, write_config(make_config(record.config)))
+        return f"{recipe.relative_to(self._case.folder)}: written, to train the search's best again"
 
     def _orphans(self) -> list[Path]:
         root = self._case.folder / "checkpoints"

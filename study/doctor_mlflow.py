@@ -108,6 +108,8 @@ class _Examination:
         return runs
 
     def troubles(self) -> Iterator[Trouble]:
+        if self._store.moved_from is not None:
+            yield "mlflow.db", f"its files are noted at {self._store.moved_from}", lambda writer: "its files are noted here"
         for folder, runs in sorted(self._runs.items()):
             if len(runs) > 1:
                 yield folder, f"{len(runs)} runs of one identity", self._deleting(runs, self._keeper(folder, runs))
@@ -162,8 +164,8 @@ class _Examination:
             model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
             chosen = (self._case.folder / "winners" / f"{arm}-search{search}.toml").exists()
             runs = self._runs.get(record.identity.folder, [])
-            if chosen and model.exists() and not any(registered(self._store.client, arm, record, run.info.run_id) for run in runs):
-                yield f"{arm} search {search}", "its winner is not in MLflow's registry", self._registering(arm, record)
+            if chosen and model.exists() and not any(registered(self._store.client, record, run.info.run_id) for run in runs):
+                yield f"{arm} search {search}", "its winner's model is not in MLflow's registry", self._registering(arm, record)
 
     # ---- repairs -------------------------------------------------------------------------------------------------
 

@@ -274,6 +274,8 @@ class Journal:
                 path.unlink(missing_ok=True)
         key = (record.identity.arm, record.identity.search)
         loser = self._best.get(key)
+        if loser is not None and loser[1] == record.identity:
+            return  # settled a second time
         if record.value is not None and (loser is None or _rank(record.value, record.identity) > _rank(*loser)):
             self._best[key] = (record.value, record.identity)
             if loser:

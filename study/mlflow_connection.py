@@ -127,3 +127,25 @@ def _make_sqlite(path: Path) -> None:
                 source.backup(target)
         finally:
             making.unlink(missing_ok=True)
+
+
+PLACES = {  # where MLflow's database says that a file lies
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+
+
+def move_artifacts(path: Path, old: str, new: str) -> None:
+    """Note in a SQLite file that what lay below the URI `old` lies below `new`, all of it or nothing.
+
+    MLflow has no call for that: of a study that was moved or copied it would read and write files at the former place.
+    """
+    with closing(sqlite3.connect(path, timeout=20)) as database, database:
+        for table, columns in PLACES.items():
+            for column in columns:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                    (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                )

@@ -14,7 +14,7 @@ from typing import Any
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
-from study.mlflow_connection import one_line, prepare, quiet_mlflow, sqlite_path, unreachable
+from study.mlflow_connection import default_uri, move_artifacts, one_line, prepare, quiet_mlflow, sqlite_path, unreachable
 from study.record import Identity, TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
@@ -29,7 +29,8 @@ Rows = dict[int, tuple[int, Mapping[str, float]]]  # epoch → (time in ms since
 class MlflowRuns:
     """One study's experiment in an MLflow store.
 
-    open   runs found RUNNING or SCHEDULED when connecting, by identity: what an interrupted driver left
+    open        runs found RUNNING or SCHEDULED when connecting, by identity: what an interrupted driver left
+    moved_from  the URI of the study's former place, where it was moved or copied with its SQLite file; else None
     """
 
     def __init__(self, study_folder: Path, header: StudyHeader, uri: str, create: bool = True) -> None:
@@ -55,6 +56,9 @@ class MlflowRuns:
             if unreachable(error):
                 raise
             raise StudyError(f"{mask_secrets(uri)}: MLflow refuses: {one_line(error)}; correct --tracking-uri") from None
+        self.moved_from = self._former_place() if uri == default_uri(study_folder) else None
+        if self.moved_from is not None and create:
+            move_artifacts(study_folder.resolve() / "mlflow.db", self.moved_from, str(self._artifacts))
         self.open: dict[str, str] = {} if self.fresh else self._unfinished()
         self._parents: dict[str, str] = {}
 
@@ -71,6 +75,10 @@ class MlflowRuns:
         raise StudyError(
             f"MLflow holds deleted experiments called {self.header.name!r}; remove them with `mlflow gc`, or use another --name"
         )
+
+    def _former_place(self) -> str | None:
+        noted = str(self.client.get_experiment(self.experiment).artifact_location)
+        return noted if noted != self._artifacts and noted.endswith("/mlartifacts") else None
 
     def answers(self) -> bool:
         """Whether the store answers at all: tells one run's trouble from an outage."""

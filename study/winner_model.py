@@ -4,16 +4,20 @@ The model is saved as code (`study.served_model`) and weights, nothing pickled, 
 serves where this project is not installed.
 """
 
+import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import sermtl
 from sermtl.errors import StudyError
+from sermtl.files import whole_file
 from study.mlflow_runs import MlflowRuns, data_tags
 from study.record import TrialRecord
 
+KEPT_AT = "artifacts/model.pt"  # below a logged model's place
 REQUIREMENTS = ("mlflow", "numpy", "pydantic", "pyarrow", "scipy", "soundfile", "torch")
 
 
@@ -30,8 +34,10 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     if run_id is None or not model_path.is_file():
         raise StudyError(f"{record.identity.label}: no {'MLflow run' if run_id is None else f'model at {model_path}'}")
     client, name = store.client, model_name(record.identity.study, arm)
-    if registered(client, arm, record, run_id):
-        return
+    for made in versions(client, record, run_id):
+        if holds_model(made):
+            return
+        client.delete_model_version(name, made.version)
     _make_name(client, name)
     model = client.create_logged_model(store.experiment, "model", source_run_id=run_id, tags={"identity": record.identity.label})
     with tempfile.TemporaryDirectory() as folder:
@@ -48,10 +54,36 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
 
 
-def registered(client: Any, arm: str, record: TrialRecord, run_id: str) -> bool:
-    """Whether the registry holds this run's model as the arm's winner."""
-    name = model_name(record.identity.study, arm)
-    return any(found.run_id == run_id for found in client.search_model_versions(f"name='{name}'"))
+def versions(client: Any, record: TrialRecord, run_id: str) -> list[Any]:
+    """The versions that the registry holds of this run's model, as its arm's winner."""
+    name = model_name(record.identity.study, record.identity.arm)
+    return [found for found in client.search_model_versions(f"name='{name}'") if found.run_id == run_id]
+
+
+def registered(client: Any, record: TrialRecord, run_id: str) -> bool:
+    """Whether the registry holds this run's model, its file included where that can be seen from here."""
+    return any(holds_model(version) for version in versions(client, record, run_id))
+
+
+def holds_model(version: Any) -> bool:
+    """Whether a version's model file is there; a server's is taken to be."""
+    source = urlsplit(str(version.source))
+    return source.scheme not in ("", "file") or (Path(unquote(source.path)) / KEPT_AT).is_file()
+
+
+def fetch_model(store: MlflowRuns, record: TrialRecord, to: Path) -> bool:
+    """Copy a winner's model out of the registry; False where that has none. Raises whatever MLflow and the network raise."""
+    from mlflow.artifacts import download_artifacts
+
+    run_id = store.find(record.identity.label)
+    for made in versions(store.client, record, run_id) if run_id else []:
+        if holds_model(made):
+            with tempfile.TemporaryDirectory() as folder:
+                found = download_artifacts(f"{made.source}/{KEPT_AT}", dst_path=folder, tracking_uri=store.uri)
+                with whole_file(to) as temporary:
+                    shutil.copyfile(found, temporary)
+            return True
+    return False
 
 
 def _make_name(client: Any, name: str) -> None:

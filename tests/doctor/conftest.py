@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from study.mlflow_connection import move_artifacts
 from tests.doctor.doctored import make_whole
 
 
@@ -17,4 +18,5 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(whole: Path, tmp_path: Path) -> Path:
     """A copy to spoil."""
     shutil.copytree(whole, tmp_path / "demo")
+    move_artifacts(tmp_path / "demo" / "mlflow.db", *((folder / "mlartifacts").as_uri() for folder in (whole, tmp_path / "demo")))
     return tmp_path / "demo"
