@@ -35,13 +35,13 @@ from sermtl.files import write_text
 from sermtl.tasks import make_tasks
 from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
-from study.identity import CONFIRM_SEEDS
+from study.identity import CONFIRM_SEEDS, Identity
 from study.job import Job
 from study.journal import Journal
 from study.opened import Opened, opened_path, read_opened
 from study.predictions import write_predictions
 from study.prune import RungPruner
-from study.record import Identity, TrialRecord, read_records
+from study.record import TrialRecord, read_records
 from study.space import Question, Space
 from study.store import Database, TrialBook, open_storage
 from study.trial import split_of

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sermtl.errors import StudyError, UserError
 from study.case import Case
 from study.database import first_line
-from study.record import Identity, State, TrialRecord
+from study.identity import Identity
+from study.record import State, TrialRecord
 from study.store import SPOILT
 
 STATES: dict[TrialState, State] = {TrialState.COMPLETE: "COMPLETE", TrialState.PRUNED: "PRUNED", TrialState.FAIL: "FAILED"}

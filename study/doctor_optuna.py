@@ -18,8 +18,9 @@ from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_database import damage, every_trial, record_from_trial
 from study.doctor_records import restore_records
+from study.identity import Identity
 from study.opened import is_opened, read_opened
-from study.record import Identity, TrialRecord, write_record
+from study.record import TrialRecord, write_record
 from study.store import FINISHED, Database, TrialBook, backup_path, database_path, open_storage
 
 

@@ -11,10 +11,11 @@ from sermtl.config import make_config
 from sermtl.errors import StudyError, UserError
 from sermtl.files import write_text
 from study.case import Case, Finding, set_aside
+from study.identity import Identity
 from study.ledger import record_folders
 from study.mlflow_runs import MlflowRuns
 from study.opened import opened_path, read_opened
-from study.record import Identity, TrialRecord, write_record
+from study.record import TrialRecord, write_record
 
 
 class Records:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from sermtl.files import write_text
-from study.record import Identity, TrialRecord
+from study.identity import Identity
+from study.record import TrialRecord
 
 PRIOR_TRIALS = 12.0  # that the expected epochs weigh as much as: the first to reach a rung always pass, and tell little
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study.record import Identity
+from study.identity import Identity
 
 
 @dataclass(frozen=True)

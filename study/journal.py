@@ -20,9 +20,10 @@ from sermtl.config import RunConfig, make_config
 from sermtl.errors import StudyError
 from sermtl.files import sweep
 from study.ending import ending_attributes, optuna_value
+from study.identity import Identity
 from study.job import Job, Report, checkpoint_folder
 from study.prune import RungPruner
-from study.record import Identity, State, TrialRecord, write_record
+from study.record import State, TrialRecord, write_record
 from study.store import FINISHED, TrialBook
 
 CLOSE_S = 3.0  # what MLflow gets when the process has to end

@@ -14,8 +14,9 @@ from typing import Any
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
+from study.identity import Identity
 from study.mlflow_connection import default_uri, move_artifacts, one_line, prepare, quiet_mlflow, sqlite_path, unreachable
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
 INTERRUPTED = "SCHEDULED"  # MLflow's word for a run that waits to be (re)started

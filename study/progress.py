@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from study.record import Identity, TrialRecord
+from study.identity import Identity
+from study.record import TrialRecord
 
 ENDINGS = ("COMPLETE", "PRUNED", "FAILED")
 

@@ -19,13 +19,10 @@ from sermtl.config import explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
 from study.header import header_path, read_header
-from study.identity import Identity, Phase
+from study.identity import Identity
 from study.ledger import record_folders
 from study.seal import check_seal, sealed
 from study.strangers import strange_run
-
-__all__ = ["Identity", "Phase", "State", "TrialRecord", "kept_record", "read_record", "read_records", "record_path", "record_text"]
-__all__ += ["write_record"]
 
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
 MOST_EPOCHS = 10_000  # of RunConfig.epochs

@@ -17,10 +17,11 @@ from optuna.trial import FrozenTrial
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
 from study.ending import frozen_from
+from study.identity import Identity
 from study.job import Job, Workplace
 from study.journal import Journal
 from study.prune import RungPruner, is_exempt
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.space import Arm, Space
 from study.store import Database, TrialBook
 

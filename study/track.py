@@ -19,9 +19,10 @@ from sermtl.config import RunConfig
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
+from study.identity import Identity
 from study.mlflow_connection import busy, default_uri, one_line, quiet_mlflow, unreachable
 from study.mlflow_runs import flat_params
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.track_notes import Confusion, Note, NoteWriter
 from study.winner_model import register_winner
 

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 
 from study.confusion_figure import class_names, draw_confusion
 from study.header import StudyHeader
+from study.identity import Identity
 from study.ledger import Ledger
 from study.mlflow_connection import store_name
 from study.mlflow_runs import STATUS, MlflowRuns, Rows, ending_scores, ending_tags, flat_params, metric_name, record_rows
-from study.record import Identity, TrialRecord, read_record
+from study.record import TrialRecord, read_record
 
 Confusion = Mapping[str, ArrayLike]  # task → (C, C) counts, rows true
 

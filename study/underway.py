@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
 from study.database import check_mlflow, check_optuna, engine, is_file, read_only, refusal
-from study.record import Identity
+from study.identity import Identity
 
 RUNNING = """
     SELECT a.value_json, v.step, v.intermediate_value

@@ -11,8 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.identity import Identity
 from study.progress import ArmProgress, Progress, Running
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.signals import reader_left
 from study.wording import duration
 

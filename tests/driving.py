@@ -16,8 +16,9 @@ from sermtl.corpus import Corpus
 from sermtl.errors import SermtlError
 from study.cluster import Resources, connect, disconnect, leave
 from study.execute import Plan, run_searches
+from study.identity import Identity
 from study.lock import lock_study
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.shared_store import check_nodes
 from study.space import Space, read_space
 from study.track import Tracker

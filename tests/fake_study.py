@@ -17,7 +17,8 @@ from sermtl.config import RunConfig
 from sermtl.tasks import age_band
 from sermtl.verification import balanced_accuracy, equal_error_rate
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, write_header
-from study.record import Identity, TrialRecord, write_record
+from study.identity import Identity
+from study.record import TrialRecord, write_record
 
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
 SENTENCES = ("DFA", "IEO", "IOM", "ITH", "IWW", "TIE")

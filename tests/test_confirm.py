@@ -12,8 +12,9 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study.confirm import SEED, ConfirmQueue, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
 from study.execute import Plan, run_searches
+from study.identity import Identity
 from study.journal import Journal
-from study.record import Identity, TrialRecord, read_records, write_record
+from study.record import TrialRecord, read_records, write_record
 from study.store import open_storage
 from study.trial import Attempt
 from study.winners import pick_winners, write_winners

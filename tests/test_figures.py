@@ -14,8 +14,9 @@ from study.figures import draw_all, search_trials
 from study.figures_contrast import ForestRow, forest, in_words
 from study.figures_knobs import weight_figure
 from study.figures_search import MOST_CURVES, thinned
+from study.identity import Identity
 from study.importance import importances, is_log
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.results import load_results
 from tests.fake_study import fake_study
 

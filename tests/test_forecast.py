@@ -11,7 +11,7 @@ from sermtl.corpus import Corpus
 from study.cost import expected_epochs
 from study.execute import run_searches
 from study.forecast import Ended, Forecast, Foretold, device_s_left, forecast_path, in_words, read_forecast
-from study.record import Identity
+from study.identity import Identity
 from study.wording import duration
 from tests.driving import SilentView, ray_here, toy_plan, toy_space
 

@@ -15,8 +15,9 @@ import pytest
 from sermtl.errors import StudyError, UserError, run_command
 from sermtl.files import sha256, sweep, whole_file
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
+from study.identity import Identity
 from study.predictions import read_predictions, write_predictions
-from study.record import Identity, TrialRecord, read_record, read_records, record_path, write_record
+from study.record import TrialRecord, read_record, read_records, record_path, write_record
 
 WHO = Identity("demo", "emotion.mtl", 3, "search", "speaker-s0", 0)
 RECORD = TrialRecord(WHO, "COMPLETE", 0.5, {"learning_rate": 0.1}, {"epochs": 2}, [{"epoch": 1.0, "value": 0.4}], 1.5)

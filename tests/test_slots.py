@@ -29,8 +29,8 @@ class Experiment:
 
 
 def jobs(count: int) -> list[Job]:
+    from study.identity import Identity
     from study.job import Workplace
-    from study.record import Identity
 
     place = Workplace("folder", "corpus", "", "cpu", 1)
     return [Job(Identity("toy", "emotion.mtl", n, "search", "s0", n), {}, {}, None, place) for n in range(count)]

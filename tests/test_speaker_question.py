@@ -7,8 +7,9 @@ import pytest
 import study.contrast
 from sermtl.verification import balanced_accuracy, speaker_pseudo_values, speaker_scores_from_pairs
 from study.evidence import gather
+from study.identity import Identity
 from study.question import declared_contrast
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.scores import Run
 from tests.fake_study import fake_study
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from sermtl.corpus import Corpus
+from study.identity import Identity
 from study.job import Job, Report, Workplace
 from study.lock import lock_study
-from study.record import Identity
 from study.trial import Attempt, clean_process
 
 IDENTITY = Identity("toy", "emotion.mtl", 3, "search", "speaker-s0", 10_003)

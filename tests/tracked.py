@@ -8,8 +8,9 @@ import pytest
 
 from sermtl.config import RunConfig
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, write_header
+from study.identity import Identity
 from study.mlflow_connection import default_uri, quiet_mlflow
-from study.record import Identity, State, TrialRecord, write_record
+from study.record import State, TrialRecord, write_record
 
 CONFIG = RunConfig(epochs=3)
 TEMPLATE: list[Path] = []

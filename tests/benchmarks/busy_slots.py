@@ -17,9 +17,9 @@ from typing import Any
 
 from study.cluster import Resources
 from study.execute import Plan, execute
+from study.identity import Identity
 from study.journal import Journal
 from study.lock import lock_study
-from study.record import Identity
 from study.search import ArmSearch
 from study.space import read_space
 from study.store import open_storage

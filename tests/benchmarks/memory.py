@@ -22,8 +22,8 @@ import numpy as np
 
 from sermtl.corpus import Corpus
 from sermtl.corpus_file import Clip, write_corpus
+from study.identity import Identity
 from study.job import Job, Workplace
-from study.record import Identity
 from study.space import read_space
 from study.trial import StudyTrial, open_corpus
 from tests.tiny import make_tiny

@@ -24,8 +24,8 @@ from study.cluster import Resources, connect
 from study.declare import make_header
 from study.execute import Plan, run_searches
 from study.header import write_header
+from study.identity import Identity
 from study.lock import lock_study
-from study.record import Identity
 from study.space import read_space
 from study.track import Tracker
 from tests.tiny import make_tiny

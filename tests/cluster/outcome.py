@@ -7,7 +7,8 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from study.record import Identity, TrialRecord, read_records
+from study.identity import Identity
+from study.record import TrialRecord, read_records
 from study.store import database_path
 
 ENDINGS = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}

@@ -14,9 +14,10 @@ import pytest
 from study.case import Case
 from study.doctor import examine
 from study.header import QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
+from study.identity import Identity
 from study.mlflow_connection import default_uri
 from study.predictions import write_predictions
-from study.record import Identity, TrialRecord
+from study.record import TrialRecord
 from study.space import read_space
 from study.store import backup, database_path, open_storage
 from tests.tracked import keep, make_header, make_record, make_template

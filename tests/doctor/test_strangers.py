@@ -11,8 +11,9 @@ import pytest
 from sermtl.errors import StudyError
 from study.doctor import main
 from study.header import QuestionHeader, read_header, write_header
+from study.identity import Identity
 from study.predictions import write_predictions
-from study.record import Identity, read_record, read_records, record_path
+from study.record import read_record, read_records, record_path
 from tests.doctor.doctored import found, predictions_of, repaired, states
 from tests.tracked import keep
 
