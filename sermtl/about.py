@@ -15,6 +15,7 @@ DEMOGRAPHICS = ("sex", "age", "race", "ethnicity")
 STANDARD_LABELS = ("speaker", "emotion", "sentence", "level", *DEMOGRAPHICS)  # in this order in the file, others after by name
 RESERVED_COLUMNS = ("clip", "samples")
 FORMAT = 1  # raised when an older reader could no longer read the file
+LONGEST_NAME = 200  # characters of a corpus' name
 TAKEN = {  # label names that something else is called by
     "clip": "the clip's name",
     "samples": "its sound",
@@ -62,7 +63,7 @@ class About(_Part):
     """format, name, synthetic, source, defects, votes, checksum: see `corpus.write_corpus`."""
 
     format: Count
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=LONGEST_NAME)
     synthetic: bool
     source: Source
     defects: list[Found]

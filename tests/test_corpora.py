@@ -1,5 +1,8 @@
 """The readers: names to labels, and every defect a name or a table can have."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +127,16 @@ def test_a_bad_table_is_named(tmp_path: Path, table: str, message: str) -> None:
         list_crema_d(tmp_path)
 
 
+@pytest.mark.parametrize("votes", ["many", "inf", "nan", "-3"])
+def test_a_vote_that_is_no_number_is_named(tmp_path: Path, votes: str) -> None:
+    touch(tmp_path, "1001_IEO_ANG_HI.wav")
+    (tmp_path / "tabulatedVotes.csv").write_text(
+        f'"","fileName","A","D","F","H","N","S"\n100001,1001_IEO_ANG_HI,{votes},0,0,0,1,1\n'
+    )
+    with pytest.raises(CorpusError, match=f"tabulatedVotes.csv: '{votes}' is not a number of votes"):
+        list_crema_d(tmp_path)
+
+
 # ---- RAVDESS and EmoDB --------------------------------------------------------------------------------------------
 
 
@@ -185,6 +198,28 @@ def test_a_folder_without_audio_says_what_was_expected(tmp_path: Path, reader: o
         reader(tmp_path / "missing")  # type: ignore[operator]
     with pytest.raises(CorpusError, match="is a file, not a folder"):
         reader(tmp_path / "notes.txt")  # type: ignore[operator]
+
+
+LISTED_BY_NOBODY = """
+import os, sys
+from pathlib import Path
+from sermtl.corpora.ravdess import list_ravdess
+if os.geteuid() == 0:
+    os.setuid(65534)
+list_ravdess(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("shut", "said"), [("Actor_02", True), ("lost+found", False)])
+def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(tmp_path: Path, shut: str, said: bool) -> None:
+    folder = touch(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", f"{shut}/03-01-01-01-01-01-02.wav")
+    for place in (tmp_path, *tmp_path.parents[:2]):
+        place.chmod(place.stat().st_mode | 0o055)  # so that another user, whom nothing is opened to, gets as far as this
+    (folder / shut).chmod(0)
+    ended = subprocess.run([sys.executable, "-c", LISTED_BY_NOBODY, str(folder)], capture_output=True, text=True, check=False)
+    (folder / shut).chmod(0o755)
+    assert (f"CorpusError: {folder / shut}: cannot be looked into (Permission denied)" in ended.stderr) == said
+    assert ended.returncode == said
 
 
 def test_only_some_emotions(tmp_path: Path) -> None:
@@ -284,6 +319,7 @@ def test_manifest_defects(folder: Path) -> None:
         ("path,speaker,emotion,clip\na.wav,one,joy,1\n", "column 'clip' would be the label 'clip', which is taken"),
         ("path,speaker,emotion,Emotion\na.wav,one,joy,1\n", "which is taken"),
         ("path,speaker,emotion,emotion\na.wav,one,joy,sad\n", "two columns are named 'emotion'"),
+        ("path,speaker,speaker ,emotion\na.wav,one,two,joy\n", "two columns are named 'speaker'"),
         ("path,speaker,emotion,total\na.wav,one,joy,1\n", "column 'total': a label cannot be called 'total'"),
         ("path,speaker,emotion,?\na.wav,one,joy,1\n", "column '?': '' is not a label's name"),
         ('path,speaker,emotion\n"a.wav,one,joy\n', "cannot be read as a CSV"),
@@ -294,6 +330,38 @@ def test_manifest_mistakes(folder: Path, text: str, message: str) -> None:
 
     with pytest.raises(CorpusError, match=re.escape(message)):
         list_manifest(manifest(folder, text))
+
+
+def test_one_label_in_two_unicode_forms_or_with_another_space_is_one(folder: Path) -> None:
+    text = "path,speaker,emotion\na.wav,Jos\u00e9 B,joy\nsub/b.flac,Jose\u0301\u00a0 B,joy\n"
+    listing = list_manifest(manifest(folder, text))
+    assert [row["speaker"] for row in labels(listing).values()] == ["Jos\u00e9 B"] * 2
+    assert not listing.notes
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("Anna", "anna", True),
+        ("7", "07", True),
+        ("7", "7.0", True),
+        ("spk_1", "spk 1", True),
+        ("1", "10", False),
+        ("1-2", "12", False),
+    ],
+)
+def test_labels_that_may_be_one_are_said(folder: Path, first: str, second: str, said: bool) -> None:
+    listing = list_manifest(manifest(folder, f"path,speaker,emotion\na.wav,{first},joy\nsub/b.flac,{second},joy\n"))
+    note = (
+        f"the speakers {' and '.join(sorted(map(repr, (first, second))))}: if they are one person, training and test may share it"
+    )
+    assert [note in line for line in listing.notes] == [True] * said
+
+
+def test_a_manifests_name_may_be_no_text_and_long(folder: Path) -> None:
+    path = folder / (os.fsdecode(b"\xff") + "x" * 220 + ".csv")
+    path.write_text("path,speaker,emotion\na.wav,one,joy\n")
+    assert list_manifest(path).corpus == "\\xff" + "x" * 196
 
 
 def test_manifest_places_that_are_wrong(folder: Path) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sermtl.corpora.listing import Listing, Recording, audio_files, read_table, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, read_table, without_doubles
 from sermtl.defects import Labels
+from sermtl.errors import CorpusError
 
 NAMING = "1001_DFA_ANG_XX.wav"
 PUBLISHED_CLIPS = 7442
@@ -41,7 +42,7 @@ def list_crema_d(folder: Path) -> Listing:
         if match:
             recordings.append(_recording(path, match, people or {}))
         else:
-            flaws.append((path.name, "unknown name", f"expected a name like {NAMING}"))
+            flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
     recordings, doubles = without_doubles(recordings)
     notes = (
         [f"{len(recordings)} of CREMA-D's {PUBLISHED_CLIPS} published clips are here"] if len(recordings) < PUBLISHED_CLIPS else []
@@ -54,13 +55,23 @@ def list_crema_d(folder: Path) -> Listing:
 
 
 def read_votes(path: Path) -> dict[str, dict[str, int]]:
-    """Human listeners' votes on the voice alone: {clip: {emotion: votes}}."""
+    """Human listeners' votes on the voice alone: {clip: {emotion: votes}}. Raises CorpusError for a table that is damaged."""
     rows = read_table(path, ["", "fileName", *EMOTIONS])
     return {
-        _canonical(row["fileName"]): {emotion: int(float(row[letter] or 0)) for letter, emotion in EMOTIONS.items()}
+        _canonical(row["fileName"]): {emotion: _count(row[letter], path) for letter, emotion in EMOTIONS.items()}
         for row in rows
         if len(row[""]) == 6 and row[""].startswith(VOICE_ONLY)
     }
+
+
+def _count(text: str, path: Path) -> int:
+    try:
+        votes = int(float(text or 0))
+    except (ValueError, OverflowError):
+        votes = -1
+    if votes < 0:
+        raise CorpusError(f"{path}: {text[:40]!r} is not a number of votes; download it again")
+    return votes
 
 
 def summarise_votes(votes: Mapping[str, Mapping[str, int]], emotions: Mapping[str, str | None]) -> dict[str, Any]:

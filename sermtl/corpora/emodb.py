@@ -7,7 +7,7 @@ word's first letter), V version. The emotions it shares with CREMA-D have CREMA-
 import re
 from pathlib import Path
 
-from sermtl.corpora.listing import Listing, Recording, audio_files, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, without_doubles
 from sermtl.defects import Labels
 
 NAMING = "03a01Wa.wav"
@@ -29,7 +29,7 @@ def list_emodb(folder: Path) -> Listing:
         if match:
             recordings.append(_recording(path, match))
         else:
-            flaws.append((path.name, "unknown name", f"expected a name like {NAMING}"))
+            flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
     recordings, doubles = without_doubles(recordings)
     return Listing("emodb", recordings, flaws + doubles, demographics=("sex", "age"))
 

@@ -46,7 +46,8 @@ class Listing:
 def audio_files(folder: Path, naming: str) -> Iterator[Path]:
     """Every audio file at or below `folder`, sorted by path; hidden ones (macOS leaves `._x.wav`) left out.
 
-    Raises CorpusError when the folder is missing, or has no audio: `naming` then says what was expected.
+    Raises CorpusError when the folder is missing, one in it cannot be looked into, or it has no audio: `naming` then says what was
+    expected.
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "no such folder"
@@ -60,7 +61,7 @@ def audio_files(folder: Path, naming: str) -> Iterator[Path]:
 def _files(folder: Path) -> Iterator[Path]:
     """Every file at or below a folder, those behind links to folders too; each real folder once, so that a loop of links ends."""
     seen: set[str] = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
+    for here, folders, files in os.walk(folder, onerror=_not_looked_into, followlinks=True):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()
@@ -71,6 +72,20 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (path for path in found if path.is_file() or path.is_symlink())  # a link to nothing is a defect to be named
 
 
+def _not_looked_into(error: OSError) -> None:
+    """What `os.walk` would pass over without a word: a folder's clips would be missing, and nobody told."""
+    if os.path.basename(error.filename) == "lost+found":  # of a file system's root, and nobody's but root's
+        return
+    raise CorpusError(
+        f"{error.filename}: cannot be looked into ({error.strerror}); see that you may read it, or take it away"
+    ) from None
+
+
+def as_text(name: str) -> str:
+    """A file's name for a message or the corpus file: bytes in it that are no UTF-8 are written out."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
 def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[tuple[str, str, str]]]:
     """The first file of each name (some downloads hold everything twice), and the others as flaws."""
     first: dict[str, Recording] = {}
@@ -79,7 +94,11 @@ def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[
         if recording.name in first:
             kept = first[recording.name].path
             doubles.append(
-                (str(recording.path), "duplicate name", f"a second file of this name; {kept.parent.name}/{kept.name} is used")
+                (
+                    as_text(str(recording.path)),
+                    "duplicate name",
+                    f"a second file of this name; {as_text(kept.parent.name)}/{kept.name} is used",
+                )
             )
         else:
             first[recording.name] = recording

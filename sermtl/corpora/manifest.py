@@ -11,6 +11,7 @@ A column of another name is pointed out with `--column emotion=Label`. One witho
 import csv
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from sermtl.about import DEMOGRAPHICS, RESERVED_COLUMNS, check_label
-from sermtl.corpora.listing import Listing, Recording
+from sermtl.about import DEMOGRAPHICS, LONGEST_NAME, RESERVED_COLUMNS, check_label
+from sermtl.corpora.listing import Listing, Recording, as_text
+from sermtl.corpora.spelling import alike
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 from sermtl.files import existing_file
@@ -56,7 +58,8 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
             recordings.append(Recording(path, name, _labels(row)))
     _check(manifest, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
-    return Listing(_corpus_name(manifest), recordings, flaws, demographics)
+    notes = alike([recording.labels for recording in recordings])
+    return Listing(_corpus_name(manifest), recordings, flaws, demographics, notes=notes)
 
 
 def _find(manifest: Path) -> Path:
@@ -84,7 +87,7 @@ def _read(manifest: Path) -> Rows:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
-            _check_unlike(list(filter(None, reader.fieldnames or ())))
+            _check_unlike([name.strip() for name in reader.fieldnames or () if name.strip()])
             rows: list[dict[Any, Any]] = list(reader)
     except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -155,7 +158,8 @@ def _inside(manifest: Path, number: int, path: str | None, root: Path) -> Path:
 
 
 def _labels(row: dict[str, str | None]) -> Labels:
-    labels = {key: value for key, value in row.items() if key != "path"}
+    # the same text in another Unicode form, or with another space in it, would be another speaker
+    labels = {key: value and " ".join(unicodedata.normalize("NFC", value).split()) for key, value in row.items() if key != "path"}
     if labels.get("sex"):
         labels["sex"] = SEXES.get(str(labels["sex"]).lower(), labels["sex"])
     return labels
@@ -175,4 +179,5 @@ def _check(manifest: Path, rows: Rows, recordings: list[Recording], flaws: list[
 
 
 def _corpus_name(manifest: Path) -> str:
-    return manifest.stem if manifest.stem.lower() != "manifest" else (manifest.resolve().parent.name or "manifest")
+    name = manifest.stem if manifest.stem.lower() != "manifest" else (manifest.resolve().parent.name or "manifest")
+    return as_text(name)[:LONGEST_NAME]

@@ -7,7 +7,7 @@ The six emotions it shares with CREMA-D have CREMA-D's names, so that corpora co
 import re
 from pathlib import Path
 
-from sermtl.corpora.listing import Listing, Recording, audio_files, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, without_doubles
 from sermtl.defects import Labels
 
 NAMING = "03-01-05-02-01-01-07.wav"
@@ -27,7 +27,7 @@ def list_ravdess(folder: Path) -> Listing:
     for path in audio_files(folder, NAMING):
         match = _NAME.fullmatch(path.stem)
         if match is None:
-            flaws.append((path.name, "unknown name", f"expected a name like {NAMING}"))
+            flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
         elif (match[1], match[2]) != (AUDIO_ONLY, SPEECH):
             other += 1
         else:
