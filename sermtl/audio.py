@@ -1,5 +1,7 @@
 """One audio file -> int16 samples, 16 kHz mono: anything libsndfile reads, mixed down and resampled."""
 
+import os
+import re
 from functools import lru_cache, reduce
 from math import gcd
 from pathlib import Path
@@ -19,6 +21,9 @@ RATES_HZ = (1_000, 200_000)  # the filter that resamples grows with the rate tha
 BLOCK_SAMPLES = 2**22  # decoded at once, all channels together
 BLOCK_OUTPUTS = 20  # samples that one block of the decimation gives: its filter then reaches just over the next block
 ONE_THREAD = 2**18  # multiplications up to which OpenBLAS starts no threads: there is a worker on every core already
+LOST_S = 0.1  # an MP3's length is known no better than to some frames
+CUT_OFF = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of the header
+UNKNOWN_BYTES = 0x7FFF0000  # and more are what a program writes that does not know yet how long a recording will be
 LFS_MARK = b"version https://git-lfs"
 
 
@@ -42,12 +47,15 @@ def read_audio(path: Path) -> NDArray[np.int16]:
 
     try:
         # a damaged float file holds any number: `to_int16` refuses what is not finite, and clips what is too loud
-        with soundfile.SoundFile(existing_file(path)) as file, np.errstate(over="ignore", invalid="ignore"):
+        with soundfile.SoundFile(os.fsencode(existing_file(path))) as file, np.errstate(over="ignore", invalid="ignore"):
             _check_header(file.frames, file.samplerate)
+            _check_whole(file)
             if (file.samplerate, file.channels, file.subtype) == (SAMPLE_RATE_HZ, 1, "PCM_16"):
                 exact: NDArray[np.int16] = file.read(dtype="int16")
                 return exact
-            return to_int16(resample(_mixed_down(file), int(file.samplerate)))
+            sound = _mixed_down(file)
+            _check_lost(len(sound), file.frames, file.samplerate)
+            return to_int16(resample(sound, int(file.samplerate)))
     except AudioError:
         raise
     except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
@@ -61,6 +69,19 @@ def _check_header(frames: int, rate_hz: int) -> None:
     if frames > min(LONGEST_S * rate_hz, LONGEST_FRAMES):
         longest_s = min(LONGEST_S, LONGEST_FRAMES / rate_hz)
         raise AudioError("too long", f"{frames / rate_hz:.0f} s; cut it into clips of at most {longest_s:.0f} s")
+
+
+def _check_whole(file: Any) -> None:
+    """Raise AudioError for a file that ends before its header says, as one copied in part: libsndfile reads what is there."""
+    if cut := CUT_OFF.search(file.extra_info):
+        said, there = int(cut[1]), int(cut[2])
+        if said < UNKNOWN_BYTES and said > there:
+            _check_lost(file.frames, round(file.frames * said / max(there, 1)), file.samplerate)
+
+
+def _check_lost(frames: int, said: int, rate_hz: int) -> None:
+    if said - frames > LOST_S * rate_hz:
+        raise AudioError("unreadable", f"ends after {frames / rate_hz:.1f} of {said / rate_hz:.1f} s; copy it again")
 
 
 def _mixed_down(file: Any) -> NDArray[np.float32]:
@@ -142,8 +163,10 @@ def is_lfs_stub(path: Path) -> bool:
 
 
 def _explained(path: Path, error: Exception) -> AudioError:
-    if not path.is_file():
-        return AudioError("unreadable", "not a file" if path.exists() else "no such file")
+    if isinstance(error, PermissionError):
+        return AudioError("unreadable", "you may not read it")
+    if not os.path.isfile(path):
+        return AudioError("unreadable", "not a file" if os.path.exists(path) else "no such file")
     if is_lfs_stub(path):
         return AudioError("git-lfs stub", "text in place of audio; run `git lfs pull` where it was cloned")
     if not path.stat().st_size:

@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 
 from sermtl.audio import AudioError, read_audio
 from sermtl.defects import examine
+from sermtl.errors import SourceGoneError
 from sermtl.memory import keep_freed_memory
 
 FILES_PER_CALL = 16  # handed to a worker at once
+CRASHES = 2  # of a worker alone with a file, until the file is blamed: a worker may also be killed from outside, for memory
 FILES_PER_WORKER = 250  # fewer are decoded sooner than one more worker starts
 
 
@@ -42,7 +44,7 @@ class Sound:
 class Entry:
     """One decoded file: its `length` samples begin at sample `start` of the file `part`; None where it could not be decoded.
 
-    digest: of the samples, hexadecimal; flaw: what is wrong with the sound, (kind, detail)
+    digest: of the samples, hexadecimal; flaw: what is wrong with the sound, (kind, detail); seen: the file before it was read
     """
 
     part: str
@@ -50,10 +52,23 @@ class Entry:
     length: int | None
     digest: str
     flaw: tuple[str, str] | None
+    seen: tuple[int, ...] | None = None
 
 
-def _undecoded(flaw: tuple[str, str] | None) -> Entry:
-    return Entry("", 0, None, "", flaw)
+def _undecoded(flaw: tuple[str, str] | None, seen: tuple[int, ...] | None) -> Entry:
+    return Entry("", 0, None, "", flaw, seen)
+
+
+def looks(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from one that takes its place: size, and the times of change of content and inode; None if it is away.
+
+    The inode's time is nobody's to set: a copy that keeps the content's, or a clock put back, does not hide a change.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Part:
@@ -63,11 +78,11 @@ class Part:
         self._file = open(folder / f"samples-{secrets.token_hex(8)}", "xb")  # noqa: SIM115 (open as long as the process works)
         self._name, self._length = Path(self._file.name).name, 0
 
-    def add(self, sound: Sound) -> Entry:
+    def add(self, sound: Sound, seen: tuple[int, ...] | None) -> Entry:
         """Append a sound; it is in the file after the next `flush`."""
         if sound.samples is None:
-            return _undecoded(sound.flaw)
-        entry = Entry(self._name, self._length, len(sound.samples), sound.digest.hex(), sound.flaw)
+            return _undecoded(sound.flaw, seen)
+        entry = Entry(self._name, self._length, len(sound.samples), sound.digest.hex(), sound.flaw, seen)
         self._file.write(sound.samples.data)
         self._length += len(sound.samples)
         return entry
@@ -83,14 +98,26 @@ Decode = Callable[[Path], Sound]
 
 
 def decode(path: Path) -> Sound:
-    """Read and examine one file."""
+    """Read and examine one file. Raises SourceGoneError if it is not even there."""
     try:
         samples = read_audio(path)
     except AudioError as error:
+        _check_there(path)
         return Sound(None, b"", (error.kind, error.detail))
     if not len(samples):
         return Sound(None, b"", ("unreadable", "holds no samples"))
     return Sound(samples, hashlib.sha256(samples.data).digest(), examine(samples))
+
+
+def _check_there(path: Path) -> None:
+    """Raise SourceGoneError for a file that was listed and is away: that a disk or network folder went is no defect of a clip."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        raise SourceGoneError(
+            f"{path}: was listed, but is not to be found any more ({error.strerror}); "
+            "see that its disk or network folder is there, and the same command goes on from what it has decoded"
+        ) from None
 
 
 def decode_all(paths: Sequence[Path], folder: Path, jobs: int | None = None, decode: Decode = decode) -> Iterator[Entry]:
@@ -135,18 +162,25 @@ def _one_by_one(paths: Sequence[Path], folder: Path, decode: Decode) -> Iterator
     pool = _pool(1)
     try:
         for path in paths:
-            try:
-                yield from pool.submit(_decode_chunk, decode, [path], folder).result()
-            except BrokenProcessPool:
-                yield _undecoded(("unreadable", "it crashed the audio decoder"))
-                pool.shutdown()
-                pool = _pool(1)
+            seen = looks(path)
+            for _ in range(CRASHES):
+                try:
+                    yield from pool.submit(_decode_chunk, decode, [path], folder).result()
+                    break
+                except BrokenProcessPool:
+                    pool.shutdown()
+                    pool = _pool(1)
+            else:
+                yield _undecoded(("unreadable", "it crashed the audio decoder"), seen)
     finally:
         pool.shutdown()
 
 
 def _decoded(decode: Decode, paths: Sequence[Path], part: Part) -> list[Entry]:
-    entries = [part.add(decode(path)) for path in paths]
+    entries = []
+    for path in paths:
+        seen = looks(path)  # before: what changes while it is read must not pass for what was read
+        entries.append(part.add(decode(path), seen))
     part.flush()
     return entries
 

@@ -5,6 +5,7 @@
     │   ├── ConfigError         a knob's name, type or bound
     │   ├── SpaceError          a search space file: key, type, bound or task
     │   ├── CorpusError         a corpus file or source folder
+    │   │   ├── SourceGoneError a recording that was listed, and went away while it was prepared
     │   │   ├── FetchError      a corpus that cannot be fetched to this machine just now
     │   │   └── SplitError      a split that cannot be made, or would leak
     │   ├── CheckpointError     a checkpoint or model file that cannot be used
@@ -55,6 +56,10 @@ class CorpusError(UserError):
 
 class FetchError(CorpusError):
     """A corpus cannot be fetched to this machine just now: the network, its credentials, or the cache's disk."""
+
+
+class SourceGoneError(CorpusError):
+    """A recording that was listed is not there any more."""
 
 
 class SplitError(CorpusError):

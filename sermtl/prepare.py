@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sermtl.corpora.crema_d import emotion_of, list_crema_d, summarise_votes
 from sermtl.corpora.emodb import list_emodb
-from sermtl.corpora.listing import Listing, Recording, only_emotions
+from sermtl.corpora.listing import Listing, Recording, as_text, only_emotions
 from sermtl.corpora.manifest import list_manifest
 from sermtl.corpora.ravdess import list_ravdess
 from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
@@ -22,11 +22,12 @@ from sermtl.corpus import Corpus
 from sermtl.corpus_file import Head, write_corpus, write_heads
 from sermtl.decoding import Entry, decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
-from sermtl.errors import CorpusError, Parser
+from sermtl.errors import CorpusError, Parser, one_line
 from sermtl.spool import Spool, spooled
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
 Item = TypeVar("Item")
+ARROW_MARK = b"ARROW1"  # how an Arrow file begins
 SHOWN_PER_KIND = 10  # defects named on the screen; the corpus file holds them all
 
 
@@ -48,12 +49,28 @@ def prepare(
     Raises CorpusError when no clip is left or the file cannot be written.
     """
     paths = [recording.path for recording in listing.recordings]
+    check_output(output)
     try:
         with spooled(output, paths) as spool:  # which clips go is known only after the last one
             _write(listing, output, spool, source=source, keep_all=keep_all, jobs=jobs, quiet=quiet)
     except OSError as error:
         raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from None
     return Corpus.open(output)
+
+
+def check_output(output: Path) -> None:
+    """Raise CorpusError where no corpus file can be written, or something else would be lost, before anything is decoded."""
+    try:
+        there = output.name not in ("", "..") and output.exists()
+        if not output.name.strip(".") or (there and not output.is_file()):
+            raise CorpusError(f"-o {output}: not a file's name; give the corpus file to write, such as corpus.arrow")
+        if there:
+            with open(output, "rb") as file:
+                begins = file.read(len(ARROW_MARK))
+            if begins not in (b"", ARROW_MARK):  # a manifest, perhaps, or a recording
+                raise CorpusError(f"-o {output}: is there already and is no corpus file; choose another place, or take it away")
+    except OSError as error:
+        raise CorpusError(f"-o {output}: cannot be written ({error.strerror}); choose another place") from None
 
 
 def _write(
@@ -156,7 +173,11 @@ def summary(corpus: Corpus) -> list[str]:
     synthetic = ", synthetic" if corpus.synthetic else ""
     content = f"{len(corpus):,} clips, {speakers} speakers, {corpus.hours:.2f} h, {size_mb:.1f} MB"
     lines = [f"{corpus.path}: {corpus.name}{synthetic}, {content}", f"checksum {corpus.checksum}"]
-    return lines + [f"note: {note}" for note in corpus.source.get("notes", [])] + defect_lines(corpus.defects, SHOWN_PER_KIND)
+    return (
+        lines
+        + [f"note: {one_line(note)}" for note in corpus.source.get("notes", [])]
+        + defect_lines(corpus.defects, SHOWN_PER_KIND)
+    )
 
 
 def defect_lines(defects: Sequence[dict[str, Any]], most: int | None) -> list[str]:
@@ -167,7 +188,7 @@ def defect_lines(defects: Sequence[dict[str, Any]], most: int | None) -> list[st
     lines = []
     for (action, kind), group in sorted(groups.items()):
         lines.append(f"{action}: {len(group)} x {kind}")
-        lines += [f"    {defect['clip']}: {defect['detail']}" for defect in group[:most]]
+        lines += [f"    {one_line(defect['clip'])}: {one_line(defect['detail'])}" for defect in group[:most]]
         if most is not None and len(group) > most:
             lines.append(f"    ... and {len(group) - most} more; `python -m sermtl inspect CORPUS --defects` names them all")
     return lines
@@ -194,7 +215,7 @@ def _prepare_real(options: argparse.Namespace) -> Corpus:
         listing = READERS[options.source](Path(options.dir))
     if options.emotions:
         listing = only_emotions(listing, [emotion.strip() for emotion in options.emotions.split(",")])
-    source = {"reader": options.source, "folder": Path(options.dir).resolve().name, "keep_all": options.keep_all}
+    source = {"reader": options.source, "folder": as_text(Path(options.dir).resolve().name), "keep_all": options.keep_all}
     return prepare(listing, Path(options.output), source=source, keep_all=options.keep_all, jobs=options.jobs)
 
 
@@ -204,6 +225,7 @@ def _prepare_synthetic(options: argparse.Namespace) -> Corpus:
     source = {"reader": "synthetic", "settings": {field.name: getattr(settings, field.name) for field in fields(settings)}}
     total = settings.speakers * settings.clips_per_speaker
     output = Path(options.output)
+    check_output(output)
     clips = _with_progress(synthetic_clips(settings), total, quiet=False)
     write_corpus(output, clips, name="synthetic", synthetic=True, source=source)
     return Corpus.open(output)

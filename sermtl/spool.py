@@ -1,30 +1,33 @@
 """What has been decoded of a corpus in the making, beside its output: an interrupted `prepare` goes on from there.
 
 A hidden folder holds the parts that the decoding processes write, int16 samples, and `journal`, JSON lines. Its first line
-names the code that decodes; each other one is a source file, in the listing's order: its path, size and time of change, where
-its samples lie, their digest, and what is wrong with it. A line is written after its samples.
+names the code that decodes; each other one is a source file, in the listing's order: its path, where its samples lie, their
+digest, what is wrong with it, and how it looked before it was read. A line is written after its samples.
 
 What was decoded counts up to the first file that is another one now, or whose samples are not what their digest says.
 """
 
+import contextlib
 import fcntl
 import hashlib
+import importlib.metadata
 import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sermtl import audio, decoding, defects, pcm
-from sermtl.decoding import Entry
-from sermtl.errors import CorpusError
+from sermtl.decoding import Entry, looks
+from sermtl.errors import CorpusError, SourceGoneError
 
 FILES_PER_FLUSH = 64
+LIBRARIES = ("numpy", "scipy", "soundfile")  # that decode and resample
 MOST_OPEN = 64  # parts open at once
 
 
@@ -33,14 +36,8 @@ class Spool:
 
     def __init__(self, output: Path, paths: Sequence[Path]) -> None:
         self.folder = output.with_name(f".{output.name}.decoded")
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._paths = paths
-        self._journal = open(self.folder / "journal", "a+", encoding="utf-8")  # noqa: SIM115 (open as long as the spool is)
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._journal.close()
-            raise CorpusError(f"{output}: another prepare is writing it; wait for it, or choose another place with -o") from None
+        self._journal = _locked(self.folder / "journal", output)
         self._parts: dict[str, BinaryIO] = {}
         self.entries = self._restored()
         self._remove_parts()
@@ -67,7 +64,8 @@ class Spool:
         return np.frombuffer(os.pread(self._parts[entry.part].fileno(), 2 * (entry.length or 0), 2 * entry.start), np.int16)
 
     def close(self) -> None:
-        self._journal.close()
+        with contextlib.suppress(OSError):  # a full disk takes its last lines no better than those before
+            self._journal.close()
         self._close_parts()
 
     def _close_parts(self) -> None:
@@ -99,12 +97,13 @@ class Spool:
         entries: list[Entry] = []
         for path, line in zip(self._paths, lines if header == now else [], strict=False):
             entry = self._read(line)
-            if entry is None or line != _line(path, entry):
+            if entry is None or line != _line(path, entry) or entry.seen != looks(path):
                 break
             entries.append(entry)
-        self._journal.truncate(0)
-        self._journal.writelines([now, *lines[: len(entries)]])
-        self._journal.flush()
+        # cut, not written anew: that might be interrupted, or meet a full disk
+        self._journal.truncate(sum(map(len, [header, *lines[: len(entries)]])) if header == now else 0)
+        if header != now:
+            self._write([now])
         return entries
 
     def _read(self, line: str) -> Entry | None:
@@ -112,37 +111,61 @@ class Spool:
         try:
             found = json.loads(line)
             flaw = found["flaw"] and (found["flaw"][0], found["flaw"][1])
-            entry = Entry(Path(found["part"]).name, found["start"], found["length"], found["digest"], flaw)
+            seen = found["seen"] and tuple(found["seen"])
+            entry = Entry(Path(found["part"]).name, found["start"], found["length"], found["digest"], flaw, seen)
             held = entry.length is None or hashlib.sha256(self.samples(entry).data).hexdigest() == entry.digest
-        except (ValueError, LookupError, TypeError, OSError):
+        except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError, OSError):
             return None
         return entry if held else None
 
 
+def _locked(journal: Path, output: Path) -> TextIO:
+    """The journal, opened and held by this process alone. Raises CorpusError if another one holds it."""
+    while True:
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        file = open(journal, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (open as long as the spool is)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise CorpusError(f"{output}: another prepare is writing it; wait for it, or choose another place with -o") from None
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # of a prepare that has ended meanwhile and removed it
+
+
 @contextmanager
 def spooled(output: Path, paths: Sequence[Path]) -> Iterator[Spool]:
-    """A spool for the time of preparing `output`: kept if it is interrupted, else removed. Raises CorpusError if it is in use."""
+    """A spool for the time of preparing `output`: removed at the end, and where the recordings are of no use; else kept.
+
+    Raises CorpusError if it is in use, or for a full disk.
+    """
     spool = Spool(output, paths)
     try:
         yield spool
     except KeyboardInterrupt:
         spool.close()
         raise KeyboardInterrupt("stopped; the same command goes on from what it has decoded") from None
+    except OSError as error:
+        spool.close()
+        why, kept = error.strerror or error, spool.folder.name
+        raise CorpusError(
+            f"{output}: cannot be written ({why}); make room, and the same command goes on from what it has decoded, in {kept}"
+        ) from None
+    except CorpusError as error:
+        spool.close() if isinstance(error, SourceGoneError) else spool.remove()
+        raise
     except BaseException:
-        spool.remove()
+        spool.close()
         raise
     spool.remove()
 
 
 def _header() -> str:
     code = b"".join(Path(str(module.__file__)).read_bytes() for module in (audio, decoding, defects, pcm))
-    return json.dumps({"decoded by": hashlib.sha256(code).hexdigest()}) + "\n"
+    libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return json.dumps({"decoded by": hashlib.sha256(code).hexdigest(), **libraries}) + "\n"
 
 
 def _line(path: Path, entry: Entry) -> str:
-    try:
-        status = os.stat(path)
-        stamp: list[Any] = [str(path.absolute()), status.st_size, status.st_mtime_ns]
-    except (OSError, ValueError):
-        stamp = [str(path), None, None]
-    return json.dumps({"file": stamp, **vars(entry)}) + "\n"
+    return json.dumps({"file": str(path.absolute()), **vars(entry)}) + "\n"

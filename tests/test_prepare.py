@@ -110,6 +110,23 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         assert str(tmp_path) not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.au", "a.mp3"])
+def test_a_file_that_ends_before_its_header_says_is_not_taken_for_a_short_one(tmp_path: Path, name: str) -> None:
+    soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, 2 * RATE_HZ), RATE_HZ)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(AudioError, match=r"ends after (0.9|1.0) of 2.0 s; copy it again"):
+        read_audio(tmp_path / name)
+
+
+def test_a_recording_of_unknown_length_is_whole(tmp_path: Path) -> None:
+    """What ffmpeg writes to a pipe."""
+    path = save(tmp_path / "a.wav", tone())
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 4 + content[8:40] + b"\xff" * 4 + content[44:])
+    assert len(read_audio(path)) == RATE_HZ // 2
+
+
 def test_silence_and_room_noise_are_not_speech() -> None:
     random = np.random.default_rng(0)
     noise = random.normal(0, 150, 2 * RATE_HZ)  # CREMA-D's room at about -47 dBFS
@@ -154,6 +171,22 @@ def test_a_file_that_crashes_the_decoder_is_a_defect(tmp_path: Path) -> None:
     entries = list(decode_all([save(tmp_path / name, tone(0.2)) for name in names], tmp_path, jobs=2, decode=crashing))
     assert [index for index, entry in enumerate(entries) if entry.length is None] == [3]
     assert entries[3].flaw == ("unreadable", "it crashed the audio decoder")
+
+
+def killed_once(path: Path) -> Sound:
+    """A worker that is killed for memory while it has this file, twice: among others, and alone."""
+    marks = [path.with_suffix(f".{number}") for number in range(2)]
+    for mark in marks if "bad" in path.name else ():
+        if not mark.exists():
+            mark.touch()
+            os._exit(9)
+    return decode(path)
+
+
+def test_a_worker_killed_from_outside_costs_no_clip(tmp_path: Path) -> None:
+    names = [f"{number}.wav" for number in range(17)] + ["bad.wav"]
+    entries = list(decode_all([save(tmp_path / name, tone(0.2)) for name in names], tmp_path, jobs=2, decode=killed_once))
+    assert [entry.flaw for entry in entries] == [None] * 18
 
 
 @pytest.fixture
@@ -236,6 +269,34 @@ def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     listing = Listing("x", [Recording(path, "a", {"speaker": "1", "emotion": "ANG"})])
     with pytest.raises(CorpusError, match="cannot be written"):
         prepare(listing, path / "a.arrow", source={})
+
+
+@pytest.mark.parametrize("place", ["", ".", "/", "..", "folder", "list.csv"])
+def test_what_is_no_corpus_file_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "a.wav", tone())
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "list.csv").write_text("path,speaker,emotion\na.wav,one,joy\n")
+    for argv in (["manifest", "list.csv"], ["synthetic"]):
+        with pytest.raises(CorpusError, match=r"-o .*: (not a file's name|is there already and is no corpus file)"):
+            main([*argv, "-o", place])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "folder", "list.csv"]
+    assert (tmp_path / "list.csv").read_text().startswith("path,")
+    assert main(["manifest", "list.csv", "-o", "a.arrow"]) == main(["manifest", "list.csv", "-o", "a.arrow"]) == 0
+
+
+def test_names_that_are_no_text_or_would_steer_a_terminal_are_written_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "r" / "03-01-03-01-02-01-07.wav", tone())
+    for name in (b"x\xff.wav", b"new\nline\x1b[31m.wav"):
+        (tmp_path / "r" / os.fsdecode(name)).touch()
+    folder = (tmp_path / "r").rename(tmp_path / os.fsdecode(b"r\xff"))
+    assert main(["ravdess", str(folder), "-o", str(tmp_path / "a.arrow")]) == 0
+    assert Corpus.open(tmp_path / "a.arrow").source["folder"] == "r\\xff"
+    said = capsys.readouterr().out
+    assert "    x\\xff.wav: expected a name" in said
+    assert "    new line\\x1b[31m.wav: expected a name" in said
 
 
 def test_the_same_source_gives_the_same_bytes(defective: Path, tmp_path: Path) -> None:

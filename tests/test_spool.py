@@ -1,5 +1,8 @@
 """An interrupted prepare goes on from what it had decoded, trusts only what still holds, and its memory does not grow."""
 
+import errno
+import fcntl
+import os
 import signal
 import subprocess
 import sys
@@ -135,6 +138,66 @@ def test_a_file_that_changed_since_is_decoded_again_with_all_after_it(source: Pa
     assert len(Corpus.open(tmp_path / "a.arrow").waveform(10)) == 4000
 
 
+def test_a_copy_that_keeps_size_and_time_is_another_file(source: Path, tmp_path: Path) -> None:
+    interrupted(source, tmp_path / "a.arrow")
+    file = source.with_name("10.wav")
+    before = file.stat()
+    soundfile.write(file, np.arange(3200, dtype=np.int16), 16_000)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert decoded_again(source, tmp_path / "a.arrow") == CLIPS - 10
+    assert Corpus.open(tmp_path / "a.arrow").waveform(10).tolist() == list(range(3200))
+
+
+def test_a_file_that_changes_between_its_reading_and_its_noting_is_decoded_again(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.arrow"
+
+    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+        entries = list(decode_all(paths[: 2 * FILES_PER_FLUSH], folder, 1))
+        soundfile.write(source.with_name("10.wav"), np.arange(4000, dtype=np.int16), 16_000)
+        yield from entries
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "decode_all", some)
+        with pytest.raises(KeyboardInterrupt):
+            command.main(["manifest", str(source), "-o", str(output)])
+    assert decoded_again(source, output) == CLIPS - 10
+    assert len(Corpus.open(output).waveform(10)) == 4000
+
+
+def test_a_source_that_goes_away_is_no_defect_of_its_clips(source: Path, tmp_path: Path) -> None:
+    """A network folder is unmounted in the middle: what is decoded is kept, and no clip is dropped."""
+    output, away = tmp_path / "a.arrow", tmp_path / "away"
+
+    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+        yield from decode_all(paths[: 2 * FILES_PER_FLUSH], folder, 1)
+        source.parent.rename(away)
+        yield from decode_all(paths[2 * FILES_PER_FLUSH :], folder, 2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "decode_all", some)
+        with pytest.raises(CorpusError, match=r"128.wav: was listed, but is not to be found .* the same command goes on"):
+            command.main(["manifest", str(source), "-o", str(output)])
+    assert not output.exists()
+    away.rename(source.parent)
+    assert decoded_again(source, output) == FILES_PER_FLUSH
+
+
+def test_a_full_disk_costs_nothing_that_was_decoded(source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "a.arrow"
+
+    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+        yield from decode_all(paths[: 2 * FILES_PER_FLUSH], folder, 1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "decode_all", some)
+        with pytest.raises(CorpusError, match=r"a.arrow: cannot be written \(No space .* goes on .* in .a.arrow.decoded"):
+            command.main(["manifest", str(source), "-o", str(output)])
+    assert decoded_again(source, output) == FILES_PER_FLUSH
+
+
 @pytest.mark.parametrize("damage", ["samples", "cut samples", "journal", "no journal", "other code"])
 def test_what_does_not_hold_is_decoded_again(source: Path, tmp_path: Path, damage: str) -> None:
     folder = interrupted(source, tmp_path / "a.arrow")
@@ -203,6 +266,22 @@ def test_parts_that_nothing_needs_are_removed(source: Path, tmp_path: Path) -> N
     assert list(folder.glob(PARTS)) == [needed]
     assert len(spool.entries) == 2 * FILES_PER_FLUSH
     spool.close()
+
+
+def test_a_lock_on_a_journal_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another prepare ends, and removes its journal, between our opening it and our locking it."""
+    first, lock = Spool(tmp_path / "a.arrow", []), fcntl.flock
+
+    def late(file: object, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        first.remove()
+        lock(file, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    ours = Spool(tmp_path / "a.arrow", [])
+    with pytest.raises(CorpusError, match="another prepare is writing it"):
+        Spool(tmp_path / "a.arrow", [])
+    ours.remove()
 
 
 def test_a_second_prepare_of_the_same_file_is_refused(source: Path, tmp_path: Path) -> None:
