@@ -244,10 +244,15 @@ class Entry:
         """Hold this entry; the operating system lets go of it when the process dies."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(self._lock, "a", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _say(f"corpus  {self.path.name[:12]} is being fetched by another process, into {self.path.parent}; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
 def _looks(path: Path) -> dict[str, int]:
     seen = path.stat()
-    return {"size": seen.st_size, "modified_ns": seen.st_mtime_ns, "inode": seen.st_ino}
+    # the inode's time is nobody's to set: whoever changes the content and puts its time back is seen
+    return {"size": seen.st_size, "modified_ns": seen.st_mtime_ns, "changed_ns": seen.st_ctime_ns, "inode": seen.st_ino}

@@ -1,5 +1,8 @@
 """Corpora at URIs: fetched once per machine, whole or again, from files and from an S3 server on loopback."""
 
+import fcntl
+import os
+import select
 import signal
 import socket
 import subprocess
@@ -151,6 +154,29 @@ def test_two_processes_fetch_once(away: Path, tiny_corpus: Corpus) -> None:
     assert sum("fetched from" in err for _, err in outcomes) == 1
     assert sum("read" in out for out, _ in outcomes) == 1
     assert away.stat().st_size > 20 << 16  # in many pieces
+
+
+def test_who_waits_for_another_fetch_says_so(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
+    """The other one may be stopped, and then it takes for ever."""
+    cache.mkdir()
+    with open(cache / f"{tiny_corpus.checksum}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = process(away.as_uri())
+        assert waiting.stderr is not None
+        assert select.select([waiting.stderr], [], [], 60)[0]
+        assert waiting.stderr.readline().rstrip().endswith(f"is being fetched by another process, into {cache}; waiting for it")
+    assert f"opened {tiny_corpus.checksum}" in waiting.communicate(timeout=60)[0]
+
+
+def test_an_entry_whose_time_was_put_back_is_verified_again(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
+    same(open_corpus(away.as_uri()), tiny_corpus)
+    entry = cache / f"{tiny_corpus.checksum}.arrow"
+    before, content = entry.stat(), bytearray(entry.read_bytes())
+    content[len(content) // 2] ^= 1
+    with open(entry, "r+b") as file:
+        file.write(content)
+    os.utime(entry, ns=(before.st_atime_ns, before.st_mtime_ns))
+    same(open_corpus(away.as_uri()), tiny_corpus)
 
 
 def test_a_fetch_killed_in_the_middle_goes_on_where_it_was(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
