@@ -14,7 +14,7 @@ from rich.table import Table
 from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Corpus, Split
-from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean
+from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
 from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
@@ -31,11 +31,11 @@ def main(argv: list[str]) -> int:
     corpus = open_corpus(options.corpus, verify=options.verify)
     given = {knob: getattr(options, knob) for knob in SPLIT_KNOBS if getattr(options, knob) is not None}
     config = make_config(given, "inspect")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a label may look like either
     if options.plot:
         plot_spectrograms(corpus, Path(options.plot), config, options.speaker)
     for line in summary(corpus)[: 2 + len(corpus.source.get("notes", []))]:
-        console.print(line, markup=False)
+        console.print(line)
     for table in (duration_table(corpus), *label_tables(corpus)):
         console.print(table)
     _print_defects(console, corpus, None if options.defects else SHOWN_PER_KIND)
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         console.print(votes_table(corpus.votes))
     _print_split(console, corpus, config)
     if options.plot:
-        console.print(f"spectrograms: {options.plot}", markup=False)
+        console.print(f"spectrograms: {options.plot}")
     return 0
 
 
@@ -65,7 +65,7 @@ def duration_table(corpus: Corpus) -> Table:
     for name, chosen in [*rows, ("all", np.ones(len(corpus), bool))]:
         seconds = corpus.duration_s[chosen]
         cells = (f"{len(seconds):,}", *(f"{value:.2f}" for value in np.quantile(seconds, [0, 0.5, 1])), f"{(seconds > 4).sum():,}")
-        table.add_row(name, *cells)
+        table.add_row(one_line(name), *cells)
     return table
 
 
@@ -82,7 +82,7 @@ def label_tables(corpus: Corpus) -> list[Table]:
             table.add_column("clips", justify="right")
             table.add_column("speakers", justify="right")
             for value, clips in sorted(values.items()):
-                table.add_row(value, f"{clips:,}", str(_speakers_with(corpus, column, value)))
+                table.add_row(one_line(value), f"{clips:,}", str(_speakers_with(corpus, column, value)))
         tables.append(table)
     return tables
 
@@ -99,7 +99,9 @@ def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table
     for demographic in (name for name in DEMOGRAPHICS if name in corpus.columns):
         key = "age_band" if demographic == "age" else demographic
         for value in sorted({value for part in description.values() for value in part["demographics"][key]}):
-            table.add_row(f"{demographic} {value}", *(_share(part["demographics"][key], value) for part in description.values()))
+            table.add_row(
+                one_line(f"{demographic} {value}"), *(_share(part["demographics"][key], value) for part in description.values())
+            )
     return table
 
 
@@ -109,7 +111,7 @@ def votes_table(votes: dict[str, Any]) -> Table:
     for heading in ("votes", "right, %"):
         table.add_column(heading, justify="right")
     for emotion, row in [*votes["per_emotion"].items(), ("all", votes)]:
-        table.add_row(emotion, f"{row['votes']:,}", f"{100 * row['right'] / row['votes']:.1f}" if row["votes"] else "")
+        table.add_row(one_line(emotion), f"{row['votes']:,}", f"{100 * row['right'] / row['votes']:.1f}" if row["votes"] else "")
     return table
 
 
@@ -134,14 +136,14 @@ def _print_defects(console: Console, corpus: Corpus, most: int | None) -> None:
     if not corpus.defects:
         console.print("defects: none was found when it was prepared")
     for line in defect_lines(corpus.defects, most):
-        console.print(line, markup=False)
+        console.print(line)
 
 
 def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
     try:
         split: Split = make_split(corpus, config)
     except SplitError as error:
-        console.print(f"split {config.split!r}: cannot be made: {error}", markup=False)
+        console.print(f"split {config.split!r}: cannot be made: {error}")
         return
     description = split.describe(corpus)
     console.print(
@@ -150,7 +152,7 @@ def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
     console.print(split_table(description, corpus))
     group = "speakers" if split.speaker_disjoint else "sentences"
     for part in ("dev", "test"):
-        console.print(f"{part} {group}: {' '.join(description[part][group])}", markup=False)
+        console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group]))}")
 
 
 # ---- the paper's Figure 3 -----------------------------------------------------------------------------------------
@@ -178,7 +180,7 @@ def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: st
         extent = (0, picture.shape[1] * config.hop_ms / 1000, 0, config.bins * 16 / config.n_fft)
         axis.imshow(_decibels(picture), origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=-80, vmax=0)
         axis.set(xlim=(0, config.clip_s), facecolor="0.9")  # what is grey, the network sees as padding
-        axis.set_title(f"{emotion}  {corpus.clips[index]}", fontsize=9)
+        axis.set_title(one_line(f"{emotion}  {corpus.clips[index]}"), fontsize=9, parse_math=False)
     figure.supxlabel("time, s", fontsize=9)
     figure.supylabel("frequency, kHz", fontsize=9)
     try:

@@ -16,7 +16,7 @@ from sermtl.batches import cut, cut_start
 from sermtl.checkpoint import read_weights
 from sermtl.config import RunConfig, make_config
 from sermtl.device import pick_device
-from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser
+from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser, one_line
 from sermtl.features import FrontEnd
 from sermtl.forward import evaluation_places, mean_logits
 from sermtl.model import VGGVox
@@ -146,10 +146,10 @@ def ranked(by_class: dict[str, float]) -> list[str]:
 
 def as_text(path: Path, seconds: float, by_task: dict[str, dict[str, float]]) -> str:
     """One line per task: its most probable classes, best first."""
-    lines = [f"{path} ({seconds:.2f} s)"]
+    lines = [f"{one_line(str(path))} ({seconds:.2f} s)"]
     for task, by_class in by_task.items():
         best = ranked(by_class)[:SHOWN_CLASSES]
-        lines.append(f"  {task:<10} " + "  ".join(f"{name} {by_class[name]:.1%}" for name in best))
+        lines.append(f"  {task:<10} " + "  ".join(f"{one_line(name)} {by_class[name]:.1%}" for name in best))
     return "\n".join(lines)
 
 

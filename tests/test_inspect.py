@@ -102,3 +102,18 @@ def test_a_corpus_that_has_changed_is_said(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CorpusError, match="content has changed"):
         main([str(path), "--verify"])
+
+
+def test_labels_are_no_markup_and_steer_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = ("[/b]", "[bold]a", ":smile:", "x\x1b[2J", "$\\nosuch$")
+    sound = np.arange(4000, dtype=np.int16)
+    clips = (
+        Clip(f"{n}", sound, {"speaker": f"s{n // 5}[/i]", "emotion": hostile[n % 5], "sex": hostile[n // 5]}) for n in range(25)
+    )
+    write_corpus(tmp_path / "a.arrow", clips, name="hostile", source={})
+    assert main([str(tmp_path / "a.arrow"), "--plot", str(tmp_path / "a.png")]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    for label in ("[/b]", "[bold]a", ":smile:", "x\\x1b[2J", "$\\nosuch$"):
+        assert said.count(f" {label} ") >= 2  # as an emotion, and as a sex
+    assert "s0[/i]" in said
