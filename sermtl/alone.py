@@ -1,10 +1,13 @@
 """`python -m sermtl train`: one configuration, alone, without a study."""
 
+import fcntl
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sermtl.config import read_config, write_config
+from sermtl.config import RunConfig, read_config, write_config
 from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs
@@ -25,6 +28,8 @@ def main(argv: list[str]) -> int:
     checkpoint, device = options.out / "checkpoint.pt", pick_device(options.device)
     if checkpoint.exists() and not options.resume:
         raise CheckpointError(f"{options.out}: holds a run already; add --resume to go on with it, or give another --out")
+    if (options.out / "model.pt").exists() and not checkpoint.exists():
+        raise CheckpointError(f"{options.out}: holds a model.pt that would be written over; give another --out, or move it away")
     if options.threads is not None and not 1 <= options.threads <= 1024:
         raise ConfigError(f"--threads must be between 1 and 1024, but got {options.threads}")
     split = make_split(corpus, config)
@@ -32,26 +37,53 @@ def main(argv: list[str]) -> int:
     parts = ", ".join(f"{part} {facts['clips']}" for part, facts in split.describe(corpus).items())
     synthetic = " (synthetic)" if corpus.synthetic else ""
     print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
-    resume_from = checkpoint if checkpoint.exists() else None
-    if resume_from is None:  # else what stands there is the run's own
+    with _held(options.out):
+        resume_from = checkpoint if checkpoint.exists() else None
+        if resume_from is None:  # else what stands there is the run's own
+            _begin(options.out, config)
+        saved = time.monotonic()
         try:
-            for name in ("model.pt", "history.json", "test.json"):
-                check_target(options.out / name)
-            write_text(options.out / "config.toml", write_config(config))
-        except OSError as error:
-            raise ConfigError(f"--out {options.out}: cannot be written to ({error.strerror}); choose another folder") from None
-    saved = time.monotonic()
-    try:
-        for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
-            print(_line(result, config.epochs), flush=True)
-            if result.epoch == config.epochs or time.monotonic() - saved >= CHECKPOINT_S:
-                result.run.save(checkpoint)
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        go_on = "the same command with --resume goes on" if checkpoint.exists() else "nothing was saved yet"
-        raise KeyboardInterrupt(f"stopped; {go_on}") from None
-    _finish(options.out, result, options.test)
+            for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
+                print(_line(result, config.epochs), flush=True)
+                if result.epoch == config.epochs or time.monotonic() - saved >= CHECKPOINT_S:
+                    result.run.save(checkpoint)
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            go_on = "the same command with --resume goes on" if checkpoint.exists() else "nothing was saved yet"
+            raise KeyboardInterrupt(f"stopped; {go_on}") from None
+        _finish(options.out, result, options.test)
     return 0
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold the folder for this run; the operating system lets go of it when the process dies. Raises UserError."""
+    try:
+        check_target(folder / ".lock")
+        file = open(folder / ".lock", "a", encoding="utf-8")  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(f"{folder}: another run is being trained into it; wait for it, or give another --out") from None
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"--out {folder}: cannot be written to ({error.strerror}); choose another folder")
+
+
+def _begin(folder: Path, config: RunConfig) -> None:
+    try:
+        for name in ("model.pt", "history.json", "test.json"):
+            check_target(folder / name)
+        write_text(folder / "config.toml", write_config(config))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
 
 
 def _parser() -> Parser:

@@ -59,6 +59,26 @@ def test_a_refused_resume_leaves_the_run_as_it_was(tmp_path: Path, tiny_corpus: 
     assert read_config(tmp_path / "out" / "config.toml") == CONFIG
 
 
+def test_two_runs_are_not_trained_into_one_folder(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    words = [sys.executable, "-m", "sermtl", "train", *command(tmp_path, tiny_corpus, config=CONFIG.replace(epochs=1000))]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as first:
+        assert first.stdout is not None
+        assert any("epoch 1/1000" in line for line in first.stdout)
+        with pytest.raises(CheckpointError, match="another run is being trained into it"):
+            train(command(tmp_path, tiny_corpus))
+        first.kill()
+    assert train(command(tmp_path, tiny_corpus)) == 0  # it died before its first checkpoint
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_model_that_lies_there_is_not_written_over(tmp_path: Path, tiny_corpus: Corpus, more: list[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.pt").write_bytes(b"of another run")
+    with pytest.raises(CheckpointError, match=r"holds a model\.pt that would be written over"):
+        train(command(tmp_path, tiny_corpus, *more))
+    assert (tmp_path / "out" / "model.pt").read_bytes() == b"of another run"
+
+
 def test_ctrl_c_is_one_line_that_says_how_to_go_on(
     tmp_path: Path, tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
