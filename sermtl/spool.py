@@ -9,6 +9,7 @@ What was decoded counts up to the first file that is another one now, or whose s
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import importlib.metadata
 import json
@@ -41,6 +42,9 @@ class Spool:
         self._parts: dict[str, BinaryIO] = {}
         self.entries = self._restored()
         self._remove_parts()
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*.part"):  # half an output, of a run killed at its end
+            if left.name.split(".")[-2].isdigit():
+                left.unlink(missing_ok=True)
 
     def note(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """All entries: those there are, then `entries`, those of the paths from there on, as they are decoded."""

@@ -284,6 +284,13 @@ def test_a_lock_on_a_journal_that_was_removed_is_no_lock(tmp_path: Path, monkeyp
     ours.remove()
 
 
+def test_half_an_output_of_a_killed_run_is_removed(source: Path, tmp_path: Path) -> None:
+    for name in (".a.arrow.123.part", ".b.arrow.123.part", ".a.arrow.mine.part"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    assert decoded_again(source, tmp_path / "a.arrow") == CLIPS
+    assert sorted(path.name for path in tmp_path.glob(".*")) == [".a.arrow.mine.part", ".b.arrow.123.part"]
+
+
 def test_a_second_prepare_of_the_same_file_is_refused(source: Path, tmp_path: Path) -> None:
     spool = Spool(tmp_path / "a.arrow", [])
     with pytest.raises(CorpusError, match="another prepare is writing it"):
