@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sermtl.audio import AudioError, read_audio
 from sermtl.defects import examine
-from sermtl.errors import SourceGoneError
+from sermtl.errors import CorpusError, SourceGoneError
 from sermtl.memory import keep_freed_memory
 
 FILES_PER_CALL = 16  # handed to a worker at once
@@ -159,7 +159,7 @@ def _in_parallel(chunks: Sequence[Sequence[Path]], folder: Path, jobs: int, deco
 
 
 def _one_by_one(paths: Sequence[Path], folder: Path, decode: Decode) -> Iterator[Entry]:
-    pool = _pool(1)
+    pool = _begun(_pool(1))
     try:
         for path in paths:
             seen = looks(path)
@@ -169,11 +169,24 @@ def _one_by_one(paths: Sequence[Path], folder: Path, decode: Decode) -> Iterator
                     break
                 except BrokenProcessPool:
                     pool.shutdown()
-                    pool = _pool(1)
+                    pool = _begun(_pool(1))
             else:
                 yield _undecoded(("unreadable", "it crashed the audio decoder"), seen)
     finally:
         pool.shutdown()
+
+
+def _begun(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
+    """The pool, once its worker has started: one that never does must not pass for a file that crashes it. Raises CorpusError."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        pool.shutdown()
+        raise CorpusError(
+            "no process to decode in can be started; free some memory or give --jobs 1 (a script that calls prepare() needs "
+            'its `if __name__ == "__main__":`)'
+        ) from None
+    return pool
 
 
 def _decoded(decode: Decode, paths: Sequence[Path], part: Part) -> list[Entry]:

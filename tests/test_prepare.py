@@ -3,6 +3,8 @@
 import hashlib
 import itertools
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +183,21 @@ def killed_once(path: Path) -> Sound:
             mark.touch()
             os._exit(9)
     return decode(path)
+
+
+def test_workers_that_never_start_are_no_crashing_files(tmp_path: Path) -> None:
+    """A script without `if __name__ == "__main__"` starts itself anew in every worker, which then dies."""
+    for number in range(3):
+        save(tmp_path / f"{number}.wav", tone(0.2))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom sermtl.decoding import decode_all\n"
+        f"folder = Path({str(tmp_path)!r})\nprint(list(decode_all(sorted(folder.glob('*.wav')), folder, jobs=2)))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1])
+    assert ended.returncode == 1
+    assert "no process to decode in can be started" in ended.stderr.splitlines()[-1]
+    assert ended.stdout == ""
 
 
 def test_a_worker_killed_from_outside_costs_no_clip(tmp_path: Path) -> None:
