@@ -99,6 +99,18 @@ def test_the_table_that_ships_covers_the_grid_that_was_asked_for() -> None:
     assert not any(math.isnan(c.coverage) for c in cells)
 
 
+def test_folds_and_pairs_are_in_the_table_that_ships() -> None:
+    folds = [c for c in measured_cells() if c.layout == "folds"]
+    assert {(c.folds, c.speakers_each) for c in folds} == {(k, each) for k in (2, 3, 5, 10) for each in (1, 4, 18)}
+    assert {c.search_sd for c in folds} == {0.0, 0.015}
+    assert {(c.speakers, c.seeds) for c in measured_cells() if c.layout == "pairs"} == {
+        (i, j) for i in (6, 24, 91) for j in (3, 5, 10)
+    }
+    assert all(c.studies >= 2000 for c in measured_cells())
+
+
 def test_a_plain_study_may_have_a_verdict() -> None:
     assert judge(measured_cells(), 12, 5, 1)[0] is None
     assert judge(measured_cells(), 24, 10, 1)[0] is None
+    assert judge(measured_cells(), 24, 3, 6, folds=6)[0] is None
+    assert judge(measured_cells(), 24, 3, 1, pairs=True)[0] is None
