@@ -213,7 +213,7 @@ list_ravdess(Path(sys.argv[1]))
 @pytest.mark.parametrize(("shut", "said"), [("Actor_02", True), ("lost+found", False)])
 def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(tmp_path: Path, shut: str, said: bool) -> None:
     folder = touch(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", f"{shut}/03-01-01-01-01-01-02.wav")
-    for place in (tmp_path, *tmp_path.parents[:2]):
+    for place in (tmp_path, *tmp_path.parents[:3]):
         place.chmod(place.stat().st_mode | 0o055)  # so that another user, whom nothing is opened to, gets as far as this
     (folder / shut).chmod(0)
     ended = subprocess.run([sys.executable, "-c", LISTED_BY_NOBODY, str(folder)], capture_output=True, text=True, check=False)

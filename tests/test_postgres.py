@@ -17,10 +17,10 @@ from study.header import write_header
 from study.lock import lock_study
 from study.mlflow_connection import prepare
 from study.store import Database, TrialBook, check_server, open_storage
-from tests.doctor.doctored import all_records, declare
+from tests.doctor.doctored import declare, keep_all
 from tests.postgres import PASSWORD, Postgres
 from tests.test_store import drawn
-from tests.tracked import identity, keep, new_study
+from tests.tracked import identity, new_study
 
 
 def told(url: str, name: str) -> list[optuna.trial.FrozenTrial]:
@@ -248,8 +248,7 @@ def test_a_study_stays_with_its_database_until_the_doctor_moves_it(
     moved = replace(header, storage=without_password(url))
     with pytest.raises(StudyError, match=r"begun with Optuna's database 'SQLite in its folder', but now it is 'postgresql://127"):
         settle(folder, moved)
-    for record in all_records(folder):
-        keep(folder, record)
+    keep_all(folder)
     argv = ["demo", "--runs", str(tmp_path / "runs"), "--storage", url, "--fix"]
     assert doctor.main(argv) == 0, capsys.readouterr().out
     assert [trial.state.name for trial in told(url, "demo/emotion.mtl/search-0")] == ["COMPLETE", "PRUNED", "COMPLETE"]

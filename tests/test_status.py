@@ -122,7 +122,10 @@ def test_a_further_look_wants_more_runs(folder: Path) -> None:
     assert read_standing(folder).wanted["confirm"] == {"emotion.mtl": 4, "emotion.control": 4}
 
 
-def test_without_a_name_all_studies_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_name_all_studies_are_listed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")  # however long the folder's path is
     other = folder.parent / "other"
     other.mkdir()
     (other / "study.json").write_text("{")

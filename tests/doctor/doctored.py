@@ -89,11 +89,8 @@ def predictions_of(who: Identity, checksum: str = "c0ffee") -> pa.Table:
     return pa.table(columns).replace_schema_metadata({b"sermtl": about.encode()})
 
 
-def make_whole(factory: pytest.TempPathFactory) -> Path:
-    """A finished study in order, its Optuna database and MLflow made by the doctor from the records alone."""
-    folder = factory.mktemp("whole") / "demo"
-    declare(folder)
-    shutil.copy(make_template(factory), folder / "mlflow.db")
+def keep_all(folder: Path) -> None:
+    """Every record, the predictions of confirm runs and the winners' models."""
     for record in all_records(folder):
         keep(folder, record)
         if record.predictions:
@@ -102,6 +99,14 @@ def make_whole(factory: pytest.TempPathFactory) -> Path:
         model = folder / "checkpoints" / best / "model.pt"
         model.parent.mkdir(parents=True)
         model.write_bytes(b"weights")
+
+
+def make_whole(factory: pytest.TempPathFactory) -> Path:
+    """A finished study in order, its Optuna database and MLflow made by the doctor from the records alone."""
+    folder = factory.mktemp("whole") / "demo"
+    declare(folder)
+    shutil.copy(make_template(factory), folder / "mlflow.db")
+    keep_all(folder)
     (folder / "opened.json").write_text('{"looks": [2]}')
     left, done = examine(case_of(folder), fix=True)
     assert left == []
