@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,19 @@ def manifest(folder: Path, text: str) -> Path:
     path = folder / "manifest.csv"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize(("written", "lies"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_file_is_found_in_either_unicode_form(folder: Path, written: str, lies: str) -> None:
+    """An archive made on a Mac has names whose accents stand apart."""
+    name = "Zoë.wav"
+    (folder / "a.wav").rename(folder / unicodedata.normalize(lies, name))
+    text = f"path,speaker,emotion\n{unicodedata.normalize(written, name)},one,joy\n"
+    listing = list_manifest(manifest(folder, text))
+    assert listing.flaws == []
+    (found,) = listing.recordings
+    assert found.path.is_file()
+    assert found.name == unicodedata.normalize(written, "Zoë")
 
 
 def test_manifest_keeps_every_further_column(folder: Path) -> None:

@@ -49,13 +49,13 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
     recordings, flaws = [], []
     for number, row in enumerate(rows, start=1):
         path = _inside(manifest, number, row["path"], root)
-        name = os.path.splitext(os.path.relpath(path, root))[0].replace(os.sep, "/")
+        name = os.path.splitext(path)[0].replace(os.sep, "/")
         if row["speaker"] is None:
             flaws.append((name, "no speaker", f"row {number} names no speaker"))
-        elif not path.is_file():
+        elif (there := _there(os.path.join(os.path.abspath(root), path))) is None:
             flaws.append((name, "missing file", f"row {number} names {row['path']}, which is not there"))
         else:
-            recordings.append(Recording(path, name, _labels(row)))
+            recordings.append(Recording(Path(there), name, _labels(row)))
     _check(manifest, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
     notes = alike([recording.labels for recording in recordings])
@@ -148,13 +148,21 @@ def _renamed(manifest: Path, rows: Rows, columns: Mapping[str, str]) -> Rows:
     return [{names[column]: value for column, value in row.items()} for row in rows]
 
 
-def _inside(manifest: Path, number: int, path: str | None, root: Path) -> Path:
+def _inside(manifest: Path, number: int, path: str | None, root: Path) -> str:
+    """The path from the root on. As text: a corpus has many rows, and a `Path` takes as long to make as a file to look for."""
     if path is None:
         raise CorpusError(f"{manifest}: row {number} has no path; every row names one audio file")
-    full = Path(os.path.normpath(os.path.abspath(root / path)))
-    if not full.is_relative_to(os.path.abspath(root)):
+    base = os.path.abspath(root)
+    below = os.path.normpath(os.path.join(base, path)).removeprefix(os.path.join(base, ""))
+    if os.path.isabs(below) and below != base:
         raise CorpusError(f"{manifest}: row {number}: {path!r} lies outside {root}; {ROOTED}")
-    return full
+    return "." if below == base else below
+
+
+def _there(path: str) -> str | None:
+    """The path of a file that is there, its name in another Unicode form perhaps: macOS writes 'e' and its accent apart."""
+    forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))) if not path.isascii() else (path,)
+    return next((form for form in forms if os.path.isfile(form)), None)
 
 
 def _labels(row: dict[str, str | None]) -> Labels:
