@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -56,12 +55,16 @@ def reader_left() -> None:
 
 
 def say(line: str) -> None:
-    """A line on stderr, which may have lost its reader."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except BrokenPipeError:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+    """A line on stderr, which may have lost its reader.
+
+    Not through `sys.stderr`: a handler may run in the middle of another line's writing, where Python forbids a second one.
+    """
+    with contextlib.suppress(OSError):  # it is closed, or its disk is full: nobody can be told
+        try:
+            os.write(2, f"{line}\n".encode())
+        except BrokenPipeError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
 
 
 def stop_in_one_line() -> None:

@@ -217,7 +217,7 @@ def test_a_study_whose_ray_died_stops_in_one_line_and_is_continued(tmp_path: Pat
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_outside_the_loop_is_one_line_too(
-    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def signalled(options: object) -> int:
         os.kill(os.getpid(), number)
@@ -227,7 +227,7 @@ def test_a_signal_outside_the_loop_is_one_line_too(
     monkeypatch.setattr(study.run, "command", signalled)
     before = signal.getsignal(number)
     assert study.run.main([]) == 130
-    assert capsys.readouterr().err == "stopped; the same command continues the study\n"
+    assert capfd.readouterr().err == "stopped; the same command continues the study\n"
     assert signal.getsignal(number) == before
 
 

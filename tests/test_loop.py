@@ -45,6 +45,32 @@ with loop.signals():
     assert done.returncode == 128 + signal.SIGINT
 
 
+def test_a_signal_in_the_middle_of_a_line_stops_the_study_as_any_other() -> None:
+    """Python forbids writing to stderr from within a write to stderr, with an error that used to break the study."""
+    script = """
+import io, os, signal, sys
+from study.loop import Loop
+
+class Interrupted(io.RawIOBase):
+    def writable(self):
+        return True
+    def write(self, data):
+        os.write(2, bytes(data))
+        if b"progress" in bytes(data):
+            signal.raise_signal(signal.SIGTERM)
+        return len(data)
+
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Interrupted()), line_buffering=True)
+loop = Loop(None, None, None)
+with loop.signals():
+    print("progress", file=sys.stderr, flush=True)
+    print("stopping", loop.stopping.is_set())
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "stopping True\n"), done.stderr
+    assert done.stderr.splitlines() == ["progress", "stopping; once more ends at once"]
+
+
 def test_a_terminal_that_closes_stops_the_study_and_does_not_break_it() -> None:
     """A hang-up comes twice, and writing to the terminal is an error from then on; what is in a file still arrives."""
     script = """
