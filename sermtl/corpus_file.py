@@ -37,7 +37,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Head:
-    """A clip without its samples: how many there are, and its labels."""
+    """A clip without its samples: `length` of them, at 16 kHz mono; `labels` as text, None where unknown."""
 
     name: str
     length: int

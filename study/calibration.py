@@ -1,7 +1,9 @@
 """How often the contrast errs: simulated studies of known truth (study.simulated), each sent through `study.contrast.contrast`.
 
-python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
-python -m study.calibration --studies 200 --folder x    a coarser look, written below x
+    python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
+    python -m study.calibration --studies 200 --folder x    a coarser look, written below x
+
+Every cell has a random generator of its own, so that `--jobs` changes no number.
 """
 
 import itertools
@@ -125,10 +127,8 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1) 
     crossed = [cell for cell in cells if cell.layout == "crossed"]
     for searches, search_sd in itertools.product(sorted({c.searches for c in crossed}), sorted({c.search_sd for c in crossed})):
         mine = [cell for cell in crossed if (cell.searches, cell.search_sd) == (searches, search_sd)]
-        what = f"searches that differ by {100 * search_sd:.1f} points" if search_sd else "searches that do not differ"
-        lines += _table(
-            f"{searches} search{'es' * (searches > 1)} an arm, {what}", ONE_SEARCH * (searches == 1 and search_sd > 0), mine
-        )
+        words = ONE_SEARCH if searches == 1 and search_sd else ()
+        lines += _table(f"{searches} search{'es' * (searches > 1)} an arm, {_differing(search_sd)}", words, mine)
     for search_sd in SEARCH_SDS:
         mine = [cell for cell in cells if cell.layout == "folds" and cell.search_sd == search_sd]
         lines += _table(f"Folds over all speakers, a search in each, {_differing(search_sd)}", FOLDS_WORDS, mine)
