@@ -31,10 +31,14 @@ def leave_terminal(number: int) -> None:
     """After a hang-up the terminal is gone, and writing to it would be an error: what is printed goes nowhere."""
     if number != signal.SIGHUP:
         return
+    discard(*(stream for stream in (1, 2) if stat.S_ISCHR(os.fstat(stream).st_mode)))  # a file keeps what it is told
+
+
+def discard(*streams: int) -> None:
+    """From now on what is written to these file descriptors goes nowhere."""
     with open(os.devnull, "w") as nowhere:
-        for stream in (1, 2):
-            if stat.S_ISCHR(os.fstat(stream).st_mode):  # a file keeps what it is told
-                os.dup2(nowhere.fileno(), stream)
+        for stream in streams:
+            os.dup2(nowhere.fileno(), stream)
 
 
 def reader_left() -> None:
@@ -44,9 +48,7 @@ def reader_left() -> None:
     """
     global _reader_leaves
     alike = os.path.samestat(os.fstat(1), os.fstat(2))  # `2>&1`: nobody reads stderr either
-    with open(os.devnull, "w") as nowhere:
-        for stream in (1, 2) if alike else (1,):
-            os.dup2(nowhere.fileno(), stream)
+    discard(*((1, 2) if alike else (1,)))
     _reader_leaves = True
     try:
         signal.raise_signal(signal.SIGTERM)
@@ -63,8 +65,7 @@ def say(line: str) -> None:
         try:
             os.write(2, f"{line}\n".encode())
         except BrokenPipeError:
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
+            discard(2)
 
 
 def stop_in_one_line() -> None:
