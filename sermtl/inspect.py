@@ -17,7 +17,7 @@ from sermtl.corpus import Corpus, Split
 from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
-from sermtl.prepare import SHOWN_PER_KIND, defect_lines, summary
+from sermtl.prepare import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.splits import SPLIT_KNOBS, make_split
 from sermtl.tasks import age_band
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a label may look like either
     if options.plot:
         plot_spectrograms(corpus, Path(options.plot), config, options.speaker)
-    for line in summary(corpus)[: 2 + len(corpus.source.get("notes", []))]:
+    for line in opening(corpus):
         console.print(line)
     for table in (duration_table(corpus), *label_tables(corpus)):
         console.print(table)

@@ -23,6 +23,7 @@ from sermtl.corpus_file import Head, write_corpus, write_heads
 from sermtl.decoding import Entry, decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
 from sermtl.errors import CorpusError, Parser, one_line
+from sermtl.remarks import remarks
 from sermtl.spool import Spool, spooled
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
@@ -166,18 +167,15 @@ def _with_progress(items: Iterable[Item], total: int, quiet: bool) -> Iterator[I
                 said = time.monotonic()
 
 
-def summary(corpus: Corpus) -> list[str]:
-    """What a corpus file holds and what was wrong with its source, as lines."""
+def opening(corpus: Corpus) -> list[str]:
+    """What a corpus file holds, and what must be said of it, as lines."""
     speakers = len(set(corpus.column("speaker"))) if "speaker" in corpus.columns else 0
     size_mb = corpus.path.stat().st_size / 1e6
     synthetic = ", synthetic" if corpus.synthetic else ""
     content = f"{len(corpus):,} clips, {speakers} speakers, {corpus.hours:.2f} h, {size_mb:.1f} MB"
     lines = [f"{corpus.path}: {corpus.name}{synthetic}, {content}", f"checksum {corpus.checksum}"]
-    return (
-        lines
-        + [f"note: {one_line(note)}" for note in corpus.source.get("notes", [])]
-        + defect_lines(corpus.defects, SHOWN_PER_KIND)
-    )
+    notes = list(dict.fromkeys([*corpus.source.get("notes", []), *remarks(corpus)]))
+    return lines + [f"note: {one_line(note)}" for note in notes]
 
 
 def defect_lines(defects: Sequence[dict[str, Any]], most: int | None) -> list[str]:
@@ -202,7 +200,7 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     started = time.monotonic()
     corpus = _prepare_synthetic(options) if options.source == "synthetic" else _prepare_real(options)
-    print("\n".join(summary(corpus)))
+    print("\n".join(opening(corpus) + defect_lines(corpus.defects, SHOWN_PER_KIND)))
     print(f"prepared in {time.monotonic() - started:.1f} s")
     return 0
 

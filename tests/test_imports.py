@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOW = [
     *("errors", "masking", "files", "config", "tasks", "corpus", "fetch", "splits", "features", "augment", "model", "weighting"),
-    *("pairs", "verification", "evaluate", "baselines", "forward", "train", "predict", "spool", "prepare", "inspect"),
+    *("remarks", "pairs", "verification", "evaluate", "baselines", "forward", "train", "predict", "spool", "prepare", "inspect"),
 ]
 ABOVE = {"study", "ray", "optuna", "mlflow"}
 

@@ -143,9 +143,11 @@ def _demographics(folder: Path) -> dict[str, Labels] | None:
     if table is None:
         return None
     columns = {"sex": "Sex", "age": "Age", "race": "Race", "ethnicity": "Ethnicity"}
-    people = {}
+    people: dict[str, Labels] = {}
     for row in read_table(table, ["ActorID", *columns.values()]):
         known = {key: row[column] for key, column in columns.items()}
         known["sex"] = known["sex"].lower()
-        people[row["ActorID"]] = {key: value if value and value != "Unknown" else None for key, value in known.items()}
+        actor, found = row["ActorID"], {key: value if value and value != "Unknown" else None for key, value in known.items()}
+        if people.setdefault(actor, found) != found:
+            raise CorpusError(f"{table}: two rows of actor {actor[:40]!r} differ; keep the true one, or download it again")
     return people

@@ -21,7 +21,6 @@ import pyarrow.parquet
 
 from sermtl.about import DEMOGRAPHICS, LONGEST_NAME, RESERVED_COLUMNS, check_label
 from sermtl.corpora.listing import Listing, Recording, as_text
-from sermtl.corpora.spelling import alike
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 from sermtl.files import existing_file
@@ -58,8 +57,7 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
             recordings.append(Recording(Path(there), name, _labels(row)))
     _check(manifest, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
-    notes = alike([recording.labels for recording in recordings])
-    return Listing(_corpus_name(manifest), recordings, flaws, demographics, notes=notes)
+    return Listing(_corpus_name(manifest), recordings, flaws, demographics)
 
 
 def _find(manifest: Path) -> Path:

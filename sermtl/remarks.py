@@ -1,0 +1,85 @@
+"""What the labels of a corpus make doubtful, though each alone may be right: told by `prepare` and `inspect`, and left to the user.
+
+Labels that may be one under two spellings would be two speakers for the split: one person in training and in test. A speaker
+of two sexes would be counted on either side of every figure by sex.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+
+from sermtl.about import DEMOGRAPHICS
+from sermtl.tasks import NOT_TASKS, HasColumns, task_values
+
+HARM = {  # label -> what comes of one that is counted as two
+    "speaker": "the speakers {}: if they are one person, training and test may share it",
+    "sentence": "the sentences {}: if they are one, a sentence split's training and test may share it",
+    "emotion": "the emotions {}: if they are one, it is two classes",
+}
+MOST_CLASSES = 100  # of any other label; one with more values is text or a number, and no task
+SHOWN_CHARACTERS = 40  # of a label
+SHOWN_SPEAKERS = 3
+
+
+def remarks(corpus: HasColumns) -> list[str]:
+    """One line for each kind of label that is doubtful."""
+    return alike(corpus) + inconstant(corpus)
+
+
+def alike(corpus: HasColumns) -> list[str]:
+    """One remark for each kind of label of which two are spelt alike, as 'Anna' and 'anna', or 7, 07 and 7.0."""
+    said = []
+    for key in (name for name in corpus.columns if name not in NOT_TASKS):
+        labels = {str(label) for label in corpus.column(key) if label is not None}
+        if key not in HARM and len(labels) > MOST_CLASSES:
+            continue
+        spellings: dict[str, set[str]] = defaultdict(set)
+        for label in labels:
+            spellings[_bare(label)].add(label)
+        if groups := sorted(sorted(group) for group in spellings.values() if len(group) > 1):
+            shown = " and ".join(_told_apart(groups[0]))
+            more = f" (and {len(groups) - 1} more such)" if len(groups) > 1 else ""
+            harm = HARM.get(key) or f"the values {{}} of {key}: if they are one, it is two classes"
+            said.append(f"spelt nearly alike are {harm.format(shown + more)}; spell them alike")
+    return said
+
+
+def inconstant(corpus: HasColumns) -> list[str]:
+    """One remark for each demographic of which a speaker has two values; of the age, two bands."""
+    if "speaker" not in corpus.columns:
+        return []
+    said = []
+    for name in (name for name in DEMOGRAPHICS if name in corpus.columns):
+        of_speaker: dict[str, Counter[str]] = defaultdict(Counter)
+        values = task_values("age_band" if name == "age" else name, corpus)
+        for speaker, value in zip(corpus.column("speaker"), values, strict=True):
+            if value is not None:
+                of_speaker[speaker][value] += 1
+        if two := {speaker: counts for speaker, counts in sorted(of_speaker.items()) if len(counts) > 1}:
+            what = "age band" if name == "age" else name
+            shown = ", ".join(f"{_shown(speaker)} ({_counted(counts)})" for speaker, counts in list(two.items())[:SHOWN_SPEAKERS])
+            more = f" and {len(two) - SHOWN_SPEAKERS} more" if len(two) > SHOWN_SPEAKERS else ""
+            said.append(
+                f"{len(two)} speaker(s) of more than one {what}: {shown}{more}; figures by {what} would be wrong: correct them"
+            )
+    return said
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{value[:SHOWN_CHARACTERS]} in {clips:,} clip{'s' * (clips > 1)}" for value, clips in counts.most_common())
+
+
+def _told_apart(labels: list[str]) -> list[str]:
+    """The labels in quotes; escaped where two of them would look the same."""
+    same = len({unicodedata.normalize("NFKC", label) for label in labels}) < len(labels)
+    return [ascii(label[:SHOWN_CHARACTERS]) if same else _shown(label) for label in labels]
+
+
+def _shown(label: str) -> str:
+    return repr(label[:SHOWN_CHARACTERS])
+
+
+def _bare(label: str) -> str:
+    """A label without case, width, separators (but those between digits), leading zeros and `.0`."""
+    text = re.sub(r"^(\d+)\.0+$", r"\1", unicodedata.normalize("NFKC", label).casefold())
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", text)) or label
