@@ -14,7 +14,7 @@ from rich.table import Table
 from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Corpus, Split
-from sermtl.errors import CorpusError, Parser, SplitError, did_you_mean, one_line
+from sermtl.errors import ConfigError, CorpusError, Parser, SplitError, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
 from sermtl.prepare import SHOWN_PER_KIND, defect_lines, opening
@@ -22,6 +22,8 @@ from sermtl.splits import SPLIT_KNOBS, make_split
 from sermtl.tasks import age_band
 
 MOST_CLASSES = 20  # a column with more values is counted, not listed
+MOST_DRAWS = 100  # shown at once
+HARM_OF_ABSENCE = {"train": "no network learns it", "dev": "no dev score is of it", "test": "no test score is of it"}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -29,11 +31,10 @@ def main(argv: list[str]) -> int:
     """The inspect command. Raises CorpusError or ConfigError."""
     options = _parser().parse_args(argv)
     corpus = open_corpus(options.corpus, verify=options.verify)
-    given = {knob: getattr(options, knob) for knob in SPLIT_KNOBS if getattr(options, knob) is not None}
-    config = make_config(given, "inspect")
+    configs = split_configs({knob: getattr(options, knob) for knob in SPLIT_KNOBS}, options.draws)
     console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a label may look like either
     if options.plot:
-        plot_spectrograms(corpus, Path(options.plot), config, options.speaker)
+        plot_spectrograms(corpus, Path(options.plot), configs[0], options.speaker)
     for line in opening(corpus):
         console.print(line)
     for table in (duration_table(corpus), *label_tables(corpus)):
@@ -41,10 +42,29 @@ def main(argv: list[str]) -> int:
     _print_defects(console, corpus, None if options.defects else SHOWN_PER_KIND)
     if corpus.votes:
         console.print(votes_table(corpus.votes))
-    _print_split(console, corpus, config)
+    for config in configs:
+        _print_split(console, corpus, config)
     if options.plot:
         console.print(f"spectrograms: {options.plot}")
     return 0
+
+
+def split_configs(asked: dict[str, Any], draws: int) -> list[RunConfig]:
+    """One configuration per split to show: `draws` of them, every fold where only their number is asked for, or one.
+
+    asked: each of SPLIT_KNOBS, None where it is not given. Raises ConfigError.
+    """
+    given = {knob: value for knob, value in asked.items() if value is not None}
+    first = make_config(given, "inspect")
+    if not 1 <= draws <= MOST_DRAWS:
+        raise ConfigError(f"--draws must be between 1 and {MOST_DRAWS}, but got {draws}")
+    if first.folds and draws > 1:
+        raise ConfigError("--folds and --draws are two ways to vary the split; choose one")
+    if first.split == "tfds" and draws > 1:
+        raise ConfigError("--draws: the tfds split is one fixed list; leave it out")
+    if first.folds and "fold" not in given:
+        return [first.replace(fold=fold) for fold in range(first.folds)]
+    return [first.replace(split_seed=first.split_seed + draw) for draw in range(draws)]
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
@@ -105,6 +125,18 @@ def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table
     return table
 
 
+def absent_emotions(description: dict[str, dict[str, Any]]) -> list[str]:
+    """One line for each emotion that a part of the split lacks, and what comes of it. A part without clips lacks nothing."""
+    parts = {part: set(facts["emotion"]) for part, facts in description.items() if facts["clips"]}
+    lines = []
+    for emotion in sorted(set().union(*parts.values())):
+        present = [part for part in parts if emotion in parts[part]]
+        harms = [HARM_OF_ABSENCE[part] for part in parts if part not in present]
+        if harms:
+            lines.append(f"emotion {one_line(emotion)} is in {' and '.join(present)} only: {', '.join(harms)}")
+    return lines
+
+
 def votes_table(votes: dict[str, Any]) -> Table:
     """How often human listeners, hearing the voice alone, named the emotion that was acted."""
     table = _table("emotion", title="human listeners, voice only")
@@ -150,6 +182,8 @@ def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
         f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False
     )
     console.print(split_table(description, corpus))
+    for line in absent_emotions(description):
+        console.print(line)
     group = "speakers" if split.speaker_disjoint else "sentences"
     for part in ("dev", "test"):
         console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group]))}")
@@ -245,11 +279,13 @@ def _parser() -> Parser:
     parser.add_argument("--defects", action="store_true", help=f"name every defect, not only {SHOWN_PER_KIND} of a kind")
     parser.add_argument("--plot", metavar="FILE", help="draw one spectrogram per emotion of one speaker (.png, .svg or .pdf)")
     parser.add_argument("--speaker", metavar="NAME", help="the speaker to plot")
+    parser.add_argument("--draws", type=int, default=1, metavar="INT", help="show this many draws of the split (default: 1)")
     kinds = {"split": str, "split_seed": int, "folds": int, "fold": int, "test_fraction": float, "dev_fraction": float}
     for knob, kind in kinds.items():
         field = RunConfig.model_fields[knob]
         choices = ("speaker", "sentence", "tfds", "paper") if knob == "split" else None
-        description = f"{field.description} (default: {field.default:.4g})" if kind is not str else f"{field.description}"
+        default = "every one" if knob == "fold" else field.default if kind is str else f"{field.default:.4g}"
+        description = f"{field.description} (default: {default})"
         description = description.replace("%", "%%")
         metavar = None if choices else kind.__name__.upper()
         parser.add_argument(f"--{knob.replace('_', '-')}", type=kind, choices=choices, metavar=metavar, help=description)

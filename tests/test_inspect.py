@@ -10,8 +10,10 @@ from sermtl.config import make_config
 from sermtl.corpus import Corpus
 from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import ConfigError, CorpusError
-from sermtl.inspect import choose_clips, main, spectrograms
-from tests.tiny import make_tiny
+from sermtl.inspect import absent_emotions, choose_clips, main, spectrograms
+from tests.tiny import make_tiny, tiny_clips
+
+PARTS = ("train", "dev", "test")
 
 
 def test_counts_balance_and_the_split(tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +40,57 @@ def test_other_splits(tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -
     assert "split 'tfds': cannot be made: the tfds split is a list of CREMA-D's 91 actors" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="test_fraction"):
         main([str(tiny_corpus.path), "--test-fraction", "2"])
+
+
+def test_every_fold_and_several_draws_are_shown_as_a_study_would_use_them(
+    tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def shown(*options: str) -> list[str]:
+        assert main([str(tiny_corpus.path), *options]) == 0
+        return [line.split()[1].rstrip(",") for line in capsys.readouterr().out.splitlines() if line.startswith("split ")]
+
+    assert shown("--folds", "3") == [f"speaker-s0-fold{fold}of3" for fold in range(3)]
+    assert shown("--folds", "3", "--fold", "1") == ["speaker-s0-fold1of3"]
+    assert shown("--draws", "2", "--split-seed", "5") == ["speaker-s5", "speaker-s6"]
+    for options, said in (
+        (["--folds", "3", "--draws", "2"], "choose one"),
+        (["--draws", "0"], "--draws must be between 1 and 100, but got 0"),
+        (["--split", "tfds", "--draws", "2"], "one fixed list"),
+        (["--fold", "1"], "folds must be 0 or at least 2 and fold below it"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            main([str(tiny_corpus.path), *options])
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (["test"], ["emotion SUR is in test only: no network learns it, no dev score is of it"]),
+        (["dev"], ["emotion SUR is in dev only: no network learns it, no test score is of it"]),
+        (["train", "dev"], ["emotion SUR is in train and dev only: no test score is of it"]),
+        (["train", "dev", "test"], []),
+    ],
+)
+def test_an_emotion_that_a_part_lacks(parts: list[str], said: list[str]) -> None:
+    description = {part: {"clips": 9, "emotion": {"ANG": 8, "SUR": 1} if part in parts else {"ANG": 9}} for part in PARTS}
+    assert absent_emotions(description) == said
+
+
+def test_a_part_without_clips_lacks_no_emotion() -> None:
+    """The paper's split has no dev part."""
+    all_here = {"clips": 9, "emotion": {"ANG": 9}}
+    assert absent_emotions({"train": all_here, "dev": {"clips": 0, "emotion": {}}, "test": all_here}) == []
+
+
+def test_an_emotion_of_one_speaker_is_said_with_every_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = list(tiny_clips(6))
+    for clip in clips[:2]:
+        clip.labels["emotion"] = "SUR"
+    write_corpus(tmp_path / "a.arrow", clips, name="x", source={})
+    assert main([str(tmp_path / "a.arrow"), "--folds", "3"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("emotion SUR is in ")]
+    assert len(lines) == 3  # one part has it, whichever fold is tested
+    assert sum(line.startswith("emotion SUR is in test only: no network learns it") for line in lines) == 1
 
 
 def test_defects_and_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
