@@ -15,6 +15,7 @@ from sermtl.files import existing_file
 from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
 
 SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64"))
+LOSSY = frozenset((".ogg", ".opus", ".mp3"))
 LONGEST_S = 600.0  # a clip is an utterance; a longer file is most likely an uncut session
 LONGEST_FRAMES = round(LONGEST_S * 48_000)  # bounds the memory that a small file of silence at a great rate would take
 RATES_HZ = (1_000, 200_000)  # the filter that resamples grows with the rate that a header claims

@@ -1,5 +1,6 @@
 """The readers: names to labels, and every defect a name or a table can have."""
 
+import io
 import os
 import subprocess
 import sys
@@ -161,8 +162,50 @@ def test_ravdess_names(tmp_path: Path) -> None:
 
 def test_a_download_that_holds_everything_twice(tmp_path: Path) -> None:
     listing = list_ravdess(touch(tmp_path, "Actor_07/03-01-05-02-01-02-07.wav", "all/Actor_07/03-01-05-02-01-02-07.wav"))
-    assert len(listing.recordings) == 1
-    assert [kind for _, kind, _ in listing.flaws] == ["duplicate name"]
+    assert [recording.path.parent for recording in listing.recordings] == [tmp_path / "Actor_07"]
+    assert listing.flaws == [
+        (
+            str(tmp_path / "all" / "Actor_07" / "03-01-05-02-01-02-07.wav"),
+            "duplicate name",
+            "a second file of this name, with the same content; Actor_07/03-01-05-02-01-02-07.wav is used",
+        )
+    ]
+
+
+NAME = "03-01-05-02-01-02-07"
+
+
+@pytest.mark.parametrize(
+    ("first", "why"),
+    [
+        (b"", "the file is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "text in place of audio; run `git lfs pull` where it was cloned"),
+        ("half", "ends after 0.5 of 1.0 s; copy it again"),
+    ],
+    ids=["empty", "stub", "cut off"],
+)
+def test_of_two_files_of_a_name_the_one_that_can_be_used_is(tmp_path: Path, first: bytes | str, why: str) -> None:
+    sound = io.BytesIO()
+    soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000, format="WAV")
+    touch(tmp_path, f"Actor_07/{NAME}.wav", f"b/{NAME}.wav", f"c/{NAME}.wav")
+    content = sound.getvalue()
+    (tmp_path / "Actor_07" / f"{NAME}.wav").write_bytes(content[: len(content) // 2] if isinstance(first, str) else first)
+    (tmp_path / "b" / f"{NAME}.wav").write_bytes(content)
+    (tmp_path / "c" / f"{NAME}.wav").write_bytes(content[:-2] + b"\1\1")
+    listing = list_ravdess(tmp_path)
+    assert [recording.path.parent.name for recording in listing.recordings] == ["b"]
+    said = {Path(file).parent.name: detail for file, _, detail in listing.flaws}
+    assert said == {
+        "Actor_07": f"a second file of this name, which cannot be used ({why}); b/{NAME}.wav is used",
+        "c": f"a second file of this name, with other content; b/{NAME}.wav is used",
+    }
+
+
+def test_a_lossless_file_is_taken_before_an_mp3_of_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a_mp3/x", "b_wav/x")
+    for path in (tmp_path / "a_mp3" / f"{NAME}.mp3", tmp_path / "b_wav" / f"{NAME}.wav"):
+        soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    assert [recording.path.suffix for recording in list_ravdess(tmp_path).recordings] == [".wav"]
 
 
 def test_real_ravdess_is_complete(ravdess_folder: Path) -> None:

@@ -1,14 +1,16 @@
 """What a reader finds in a folder before any audio is decoded: recordings with their labels, and what is wrong with the names."""
 
 import csv
+import filecmp
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sermtl.about import DEMOGRAPHICS
-from sermtl.audio import SUFFIXES, is_lfs_stub
+from sermtl.audio import LOSSY, SUFFIXES, AudioError, is_lfs_stub, read_audio
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 
@@ -87,22 +89,51 @@ def as_text(name: str) -> str:
 
 
 def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[tuple[str, str, str]]]:
-    """The first file of each name (some downloads hold everything twice), and the others as flaws."""
-    first: dict[str, Recording] = {}
-    doubles = []
+    """One file of each name, and the others as flaws: some downloads hold everything twice, and one copy may be a stub.
+
+    Taken is the first that can be decoded, by path, a lossless one before an MP3; where none can be, the first. Copies that are
+    the same to the byte are not decoded here.
+    """
+    of_name: dict[str, list[Recording]] = defaultdict(list)
     for recording in recordings:
-        if recording.name in first:
-            kept = first[recording.name].path
-            doubles.append(
-                (
-                    as_text(str(recording.path)),
-                    "duplicate name",
-                    f"a second file of this name; {as_text(kept.parent.name)}/{kept.name} is used",
-                )
-            )
-        else:
-            first[recording.name] = recording
-    return sorted(first.values(), key=lambda recording: recording.name), doubles
+        of_name[recording.name].append(recording)
+    taken, doubles = [], []
+    for name in sorted(of_name):
+        same_name = sorted(of_name[name], key=lambda recording: (recording.path.suffix.lower() in LOSSY, recording.path))
+        used, failed = _usable(same_name)
+        taken.append(used)
+        for other in (recording for recording in same_name if recording is not used):
+            why = f"which cannot be used ({failed[other.path]})" if other.path in failed else _compared(other.path, used.path)
+            instead = f"{as_text(used.path.parent.name)}/{as_text(used.path.name)} is used"
+            doubles.append((as_text(str(other.path)), "duplicate name", f"a second file of this name, {why}; {instead}"))
+    return taken, doubles
+
+
+def _usable(same_name: list[Recording]) -> tuple[Recording, dict[Path, str]]:
+    """The recording to take of several of one name, and what is wrong with those before it."""
+    first, *others = same_name
+    failed: dict[Path, str] = {}
+    if all(_same(other.path, first.path) for other in others):
+        return first, failed
+    for recording in same_name:
+        try:
+            if len(read_audio(recording.path)):
+                return recording, failed
+            failed[recording.path] = "holds no samples"
+        except AudioError as error:
+            failed[recording.path] = error.detail
+    return first, failed
+
+
+def _compared(path: Path, used: Path) -> str:
+    return "with the same content" if _same(path, used) else "with other content"
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return filecmp.cmp(one, other, shallow=False)
+    except OSError:
+        return False
 
 
 def only_emotions(listing: Listing, emotions: Sequence[str]) -> Listing:
