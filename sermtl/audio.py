@@ -24,6 +24,7 @@ BLOCK_OUTPUTS = 20  # samples that one block of the decimation gives: its filter
 ONE_THREAD = 2**18  # multiplications up to which OpenBLAS starts no threads: there is a worker on every core already
 LOST_S = 0.1  # an MP3's length is known no better than to some frames
 CUT_OFF = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of the header
+MALLOC_FAILED = 17  # libsndfile's error number
 UNKNOWN_BYTES = 0x7FFF0000  # and more are what a program writes that does not know yet how long a recording will be
 LFS_MARK = b"version https://git-lfs"
 
@@ -42,7 +43,8 @@ class AudioError(CorpusError):
 def read_audio(path: Path) -> NDArray[np.int16]:
     """Samples of an audio file: (n,) int16, 16 kHz; channels are averaged. 16-bit 16 kHz mono comes out bit for bit.
 
-    Raises AudioError of kind 'git-lfs stub', 'unreadable' or 'too long'.
+    Raises AudioError of kind 'git-lfs stub', 'unreadable' or 'too long'; MemoryError where the machine has none left: a file's
+    claims are checked before, so that it is not the file's fault.
     """
     import soundfile  # lazily: a machine that only trains need not have it
 
@@ -59,7 +61,9 @@ def read_audio(path: Path) -> NDArray[np.int16]:
             return to_int16(resample(sound, int(file.samplerate)))
     except AudioError:
         raise
-    except (soundfile.SoundFileError, OSError, TypeError, ValueError, MemoryError) as error:
+    except (soundfile.SoundFileError, OSError, TypeError, ValueError) as error:
+        if getattr(error, "code", None) == MALLOC_FAILED:
+            bytearray(4 * BLOCK_SAMPLES)  # a damaged file may have asked for any amount; a MemoryError here is the machine's
         raise _explained(path, error) from None
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from sermtl.audio import AudioError, read_audio
 from sermtl.defects import examine
-from sermtl.errors import CorpusError, SourceGoneError
+from sermtl.errors import PreparingStoppedError
 from sermtl.memory import keep_freed_memory
 
 FILES_PER_CALL = 16  # handed to a worker at once
@@ -98,23 +98,25 @@ Decode = Callable[[Path], Sound]
 
 
 def decode(path: Path) -> Sound:
-    """Read and examine one file. Raises SourceGoneError if it is not even there."""
+    """Read and examine one file. Raises PreparingStoppedError if it is not even there, MemoryError naming it."""
     try:
         samples = read_audio(path)
+        if not len(samples):
+            return Sound(None, b"", ("unreadable", "holds no samples"))
+        return Sound(samples, hashlib.sha256(samples.data).digest(), examine(samples))
     except AudioError as error:
         _check_there(path)
         return Sound(None, b"", (error.kind, error.detail))
-    if not len(samples):
-        return Sound(None, b"", ("unreadable", "holds no samples"))
-    return Sound(samples, hashlib.sha256(samples.data).digest(), examine(samples))
+    except MemoryError as error:
+        raise MemoryError(f"at {path.name}: {error}" if str(error) else f"at {path.name}") from None
 
 
 def _check_there(path: Path) -> None:
-    """Raise SourceGoneError for a file that was listed and is away: that a disk or network folder went is no defect of a clip."""
+    """A file that was listed and is away is no defect of a clip: a disk or network folder went. Raises PreparingStoppedError."""
     try:
         os.lstat(path)
     except OSError as error:
-        raise SourceGoneError(
+        raise PreparingStoppedError(
             f"{path}: was listed, but is not to be found any more ({error.strerror}); "
             "see that its disk or network folder is there, and the same command goes on from what it has decoded"
         ) from None
@@ -123,7 +125,8 @@ def _check_there(path: Path) -> None:
 def decode_all(paths: Sequence[Path], folder: Path, jobs: int | None = None, decode: Decode = decode) -> Iterator[Entry]:
     """One Entry per path, in order, its samples in a part in `folder` already.
 
-    jobs: workers, by default one per core, fewer for few files; 1 works in this process. Raises OSError for a full disk.
+    jobs: workers, by default one per core, fewer for few files; 1 works in this process. Raises OSError for a full disk, MemoryError
+    where the machine has none left, PreparingStoppedError where it cannot go on for another reason.
     """
     if jobs is None:
         jobs = min(len(os.sched_getaffinity(0)), 1 + len(paths) // FILES_PER_WORKER)
@@ -162,27 +165,34 @@ def _one_by_one(paths: Sequence[Path], folder: Path, decode: Decode) -> Iterator
     pool = _begun(_pool(1))
     try:
         for path in paths:
-            seen = looks(path)
+            seen, killed = looks(path), 0
             for _ in range(CRASHES):
+                workers = multiprocessing.active_children()
                 try:
                     yield from pool.submit(_decode_chunk, decode, [path], folder).result()
                     break
                 except BrokenProcessPool:
                     pool.shutdown()
+                    killed += any(worker.exitcode == -signal.SIGKILL for worker in workers)
                     pool = _begun(_pool(1))
             else:
+                if killed == CRASHES:  # no decoder crashes so: the kernel does it, where memory runs out
+                    raise MemoryError(f"at {path.name}: the process that decoded it was killed, {CRASHES} times")
                 yield _undecoded(("unreadable", "it crashed the audio decoder"), seen)
     finally:
         pool.shutdown()
 
 
 def _begun(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
-    """The pool, once its worker has started: one that never does must not pass for a file that crashes it. Raises CorpusError."""
+    """The pool, once its worker has started: one that never does must not pass for a file that crashes it.
+
+    Raises PreparingStoppedError.
+    """
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
         pool.shutdown()
-        raise CorpusError(
+        raise PreparingStoppedError(
             "no process to decode in can be started; free some memory or give --jobs 1 (a script that calls prepare() needs "
             'its `if __name__ == "__main__":`)'
         ) from None

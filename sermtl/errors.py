@@ -5,7 +5,7 @@
     │   ├── ConfigError         a knob's name, type or bound
     │   ├── SpaceError          a search space file: key, type, bound or task
     │   ├── CorpusError         a corpus file or source folder
-    │   │   ├── SourceGoneError a recording that was listed, and went away while it was prepared
+    │   │   ├── PreparingStoppedError  preparing cannot go on just now, through no fault of a recording
     │   │   ├── FetchError      a corpus that cannot be fetched to this machine just now
     │   │   └── SplitError      a split that cannot be made, or would leak
     │   ├── CheckpointError     a checkpoint or model file that cannot be used
@@ -58,8 +58,8 @@ class FetchError(CorpusError):
     """A corpus cannot be fetched to this machine just now: the network, its credentials, or the cache's disk."""
 
 
-class SourceGoneError(CorpusError):
-    """A recording that was listed is not there any more."""
+class PreparingStoppedError(CorpusError):
+    """Preparing cannot go on just now, through no fault of a recording; what was decoded is kept."""
 
 
 class SplitError(CorpusError):
@@ -90,7 +90,8 @@ class Parser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake, a run that diverged or a bad path.
+    """Run a command's `main`: 0 when done, 2 with one line on stderr for a user's mistake, a run that diverged, a bad path or
+    a machine without memory.
 
     130 with one line for Ctrl-C. Any other exception keeps its traceback.
     """
@@ -113,6 +114,10 @@ def run_command(main: Callable[[], int | None]) -> int:
         with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        why = f" ({one_line(str(error))})" if str(error) else ""
+        print(f"error: this machine has too little memory left{why}; free some, and run it again", file=sys.stderr)
+        return 2
     except OSError as error:
         if error.errno == errno.ENOSPC and error.filename is None:
             return _full(error)

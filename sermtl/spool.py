@@ -8,6 +8,7 @@ What was decoded counts up to the first file that is another one now, or whose s
 """
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from sermtl import audio, decoding, defects, pcm
 from sermtl.decoding import Entry, looks
-from sermtl.errors import CorpusError, SourceGoneError
+from sermtl.errors import CorpusError, PreparingStoppedError
 
 FILES_PER_FLUSH = 64
 LIBRARIES = ("numpy", "scipy", "soundfile")  # that decode and resample
@@ -142,7 +143,7 @@ def _locked(journal: Path, output: Path) -> TextIO:
 def spooled(output: Path, paths: Sequence[Path]) -> Iterator[Spool]:
     """A spool for the time of preparing `output`: removed at the end, and where the recordings are of no use; else kept.
 
-    Raises CorpusError if it is in use, or for a full disk.
+    Raises CorpusError if it is in use, for a full disk, or for a machine without memory.
     """
     spool = Spool(output, paths)
     try:
@@ -150,14 +151,15 @@ def spooled(output: Path, paths: Sequence[Path]) -> Iterator[Spool]:
     except KeyboardInterrupt:
         spool.close()
         raise KeyboardInterrupt("stopped; the same command goes on from what it has decoded") from None
-    except OSError as error:
+    except (OSError, MemoryError) as error:
         spool.close()
-        why, kept = error.strerror or error, spool.folder.name
-        raise CorpusError(
-            f"{output}: cannot be written ({why}); make room, and the same command goes on from what it has decoded, in {kept}"
-        ) from None
+        go_on = f"the same command goes on from what it has decoded, in {spool.folder.name}"
+        if isinstance(error, OSError) and error.errno != errno.ENOMEM:
+            raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); make room, and {go_on}") from None
+        why = f"{output}: this machine has too little memory left{f' ({error})' if str(error) else ''}"
+        raise PreparingStoppedError(f"{why}; free some or give a lower --jobs, and {go_on}") from None
     except CorpusError as error:
-        spool.close() if isinstance(error, SourceGoneError) else spool.remove()
+        spool.close() if isinstance(error, PreparingStoppedError) else spool.remove()
         raise
     except BaseException:
         spool.close()

@@ -162,10 +162,16 @@ def test_a_users_mistake_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.C
     def interrupted() -> int:
         raise KeyboardInterrupt
 
+    def out_of_memory() -> int:
+        raise MemoryError("Unable to allocate 8.00 MiB")
+
     assert run_command(mistake) == 2
     assert capsys.readouterr().err == "error: wrong: the value\n"
     assert run_command(a_file_in_the_way) == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'study'}: File exists; give another path, or make room\n"
+    assert run_command(out_of_memory) == 2
+    lacking = "error: this machine has too little memory left (Unable to allocate 8.00 MiB); free some, and run it again\n"
+    assert capsys.readouterr().err == lacking
     assert run_command(interrupted) == 130
     assert capsys.readouterr().err == "stopped\n"
     assert run_command(lambda: None) == 0

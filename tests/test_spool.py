@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import functools
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import soundfile
 
 from sermtl import prepare as command
 from sermtl.corpus import Corpus
-from sermtl.decoding import Entry, decode_all
+from sermtl.decoding import Entry, Sound, decode, decode_all
 from sermtl.errors import CorpusError
 from sermtl.spool import FILES_PER_FLUSH, Spool
 
@@ -43,6 +44,22 @@ def slowly(path):
 if __name__ == "__main__":
     prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 2, slowly)
     prepare.main(sys.argv[1:])
+"""
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from sermtl import prepare
+from sermtl.decoding import decode, decode_all
+from sermtl.errors import run_command
+import scipy.signal
+def short(path):
+    if path.stat().st_size > 1_000_000:
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + 4_000_000, mapped + 4_000_000))
+    return decode(path)
+prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 1, short)
+sys.exit(run_command(lambda: prepare.main(sys.argv[1:])))
 """
 
 MEASURED_PREPARE = """
@@ -182,6 +199,37 @@ def test_a_source_that_goes_away_is_no_defect_of_its_clips(source: Path, tmp_pat
     assert not output.exists()
     away.rename(source.parent)
     assert decoded_again(source, output) == FILES_PER_FLUSH
+
+
+def test_a_machine_without_memory_is_no_defect_of_a_clip(source: Path, tmp_path: Path) -> None:
+    """One line, exit code 2, no corpus without the clip; with more memory the same command goes on."""
+    output, place = tmp_path / "a.arrow", source.with_name(f"{CLIPS - 3}.wav")
+    large = np.random.default_rng(0).normal(0, 0.1, (1_000_000, 2))
+    soundfile.write(place, large, 44_100, subtype="FLOAT")
+    argv = [sys.executable, "-c", SHORT_OF_MEMORY, "manifest", str(source), "-o", str(output), "--jobs", "1"]
+    ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {output}: this machine has too little memory left (at {place.name}")
+    assert line.endswith("the same command goes on from what it has decoded, in .a.arrow.decoded")
+    assert not output.exists()
+    assert decoded_again(source, output) == FILES_PER_FLUSH
+    assert not Corpus.open(output).defects
+
+
+def test_a_worker_that_the_kernel_kills_is_no_crashing_decoder(source: Path, tmp_path: Path) -> None:
+    """So it does where memory runs out; a decoder that crashes has another signal."""
+    paths = sorted(source.parent.glob("*.wav"))[:3]
+    with pytest.raises(MemoryError, match=rf"at {paths[1].name}: the process that decoded it was killed, 2 times"):
+        list(decode_all(paths, tmp_path, 2, functools.partial(ended_by, signal.SIGKILL, paths[1])))
+    entries = list(decode_all(paths, tmp_path, 2, functools.partial(ended_by, signal.SIGSEGV, paths[1])))
+    assert [entry.flaw for entry in entries] == [None, ("unreadable", "it crashed the audio decoder"), None]
+
+
+def ended_by(how: int, which: Path, path: Path) -> Sound:
+    if path == which:
+        os.kill(os.getpid(), how)
+    return decode(path)
 
 
 def test_a_full_disk_costs_nothing_that_was_decoded(source: Path, tmp_path: Path) -> None:
