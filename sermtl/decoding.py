@@ -94,7 +94,7 @@ class Part:
         self._file.close()
 
 
-Decode = Callable[[Path], Sound]
+Decode = Callable[[Path], Sound]  # a worker's: it must be a function of a module, or a partial of one
 
 
 def decode(path: Path) -> Sound:
@@ -118,15 +118,15 @@ def _check_there(path: Path) -> None:
     except OSError as error:
         raise PreparingStoppedError(
             f"{path}: was listed, but is not to be found any more ({error.strerror}); "
-            "see that its disk or network folder is there, and the same command goes on from what it has decoded"
+            "see that its disk or network folder is there, and the same command goes on from what it has done"
         ) from None
 
 
 def decode_all(paths: Sequence[Path], folder: Path, jobs: int | None = None, decode: Decode = decode) -> Iterator[Entry]:
     """One Entry per path, in order, its samples in a part in `folder` already.
 
-    jobs: workers, by default one per core, fewer for few files; 1 works in this process. Raises OSError for a full disk, MemoryError
-    where the machine has none left, PreparingStoppedError where it cannot go on for another reason.
+    jobs: workers, by default one per core, fewer for few files; 1 works in this process. Raises OSError for a full disk,
+    MemoryError where the machine has none left, PreparingStoppedError where it cannot go on for another reason.
     """
     if jobs is None:
         jobs = min(len(os.sched_getaffinity(0)), 1 + len(paths) // FILES_PER_WORKER)

@@ -1,6 +1,7 @@
 """`python -m sermtl prepare SOURCE DIR -o corpus.arrow`: find the recordings, decode them, drop the defective, write the corpus."""
 
 import argparse
+import functools
 import sys
 import time
 from collections import Counter
@@ -17,10 +18,10 @@ from sermtl.corpora.emodb import list_emodb
 from sermtl.corpora.listing import Listing, Recording, as_text, only_emotions
 from sermtl.corpora.manifest import list_manifest
 from sermtl.corpora.ravdess import list_ravdess
-from sermtl.corpora.synthetic import SyntheticSettings, synthetic_clips
+from sermtl.corpora.synthetic import SyntheticSettings, list_synthetic, synthesise
 from sermtl.corpus import Corpus
-from sermtl.corpus_file import Head, write_corpus, write_heads
-from sermtl.decoding import Entry, decode_all
+from sermtl.corpus_file import Head, write_heads
+from sermtl.decoding import Decode, Entry, decode, decode_all
 from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
 from sermtl.errors import CorpusError, Parser, one_line
 from sermtl.remarks import remarks
@@ -42,18 +43,27 @@ class Taken:
 
 
 def prepare(
-    listing: Listing, output: Path, *, source: dict[str, Any], keep_all: bool = False, jobs: int | None = None, quiet: bool = False
+    listing: Listing,
+    output: Path,
+    *,
+    source: dict[str, Any],
+    keep_all: bool = False,
+    jobs: int | None = None,
+    quiet: bool = False,
+    decode: Decode = decode,
 ) -> Corpus:
     """Decode a listing into a corpus file and open it.
 
-    keep_all keeps every clip that can be kept in spite of its defect; jobs: worker processes, all cores by default.
+    keep_all keeps every clip that can be kept in spite of its defect; jobs: worker processes, all cores by default; decode gives
+    the sound of a recording's path.
     Raises CorpusError when no clip is left or the file cannot be written.
     """
     paths = [recording.path for recording in listing.recordings]
     check_output(output)
     try:
         with spooled(output, paths) as spool:  # which clips go is known only after the last one
-            _write(listing, output, spool, source=source, keep_all=keep_all, jobs=jobs, quiet=quiet)
+            entries = decode_all(paths[len(spool.entries) :], spool.folder, jobs, decode)
+            _write(listing, output, spool, entries, source=source, keep_all=keep_all, quiet=quiet)
     except OSError as error:
         raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); choose another place") from None
     return Corpus.open(output)
@@ -75,9 +85,16 @@ def check_output(output: Path) -> None:
 
 
 def _write(
-    listing: Listing, output: Path, spool: Spool, *, source: dict[str, Any], keep_all: bool, jobs: int | None, quiet: bool
+    listing: Listing,
+    output: Path,
+    spool: Spool,
+    entries: Iterator[Entry],
+    *,
+    source: dict[str, Any],
+    keep_all: bool,
+    quiet: bool,
 ) -> None:
-    taken, defects = _decode(listing, spool, keep_all, jobs, quiet)
+    taken, defects = _decode(listing, spool, entries, keep_all, quiet)
     taken, repeats = _drop_repeats(taken, keep_all)
     if not taken:
         raise _nothing_left(listing, defects + repeats)
@@ -88,21 +105,23 @@ def _write(
         [Head(item.recording.name, item.entry.length or 0, item.recording.labels) for item in taken],
         (spool.samples(item.entry) for item in taken),
         name=listing.corpus,
+        synthetic=listing.synthetic,
         source={**source, "files": len(listing.recordings) + len(listing.flaws), "notes": listing.notes},
         defects=[defect.as_dict() for defect in defects],
         votes=_votes(listing, [item.recording.name for item in taken]),
     )
 
 
-def _decode(listing: Listing, spool: Spool, keep_all: bool, jobs: int | None, quiet: bool) -> tuple[list[Taken], list[Defect]]:
+def _decode(
+    listing: Listing, spool: Spool, entries: Iterator[Entry], keep_all: bool, quiet: bool
+) -> tuple[list[Taken], list[Defect]]:
     """Decode every recording that the spool has not yet, take what is to stay as far as one clip alone can tell, name defects."""
     defects = [judged(file, kind, detail, keep_all) for file, kind, detail in listing.flaws]
     taken: list[Taken] = []
     recordings, before = listing.recordings, len(spool.entries)
     if before and not quiet:
-        print(f"going on from an interrupted run: {before} of {len(recordings)} files are decoded", file=sys.stderr)
-    entries = spool.note(decode_all([recording.path for recording in recordings[before:]], spool.folder, jobs))
-    for recording, entry in zip(recordings, _with_progress(entries, len(recordings), quiet), strict=True):
+        print(f"going on from an interrupted run: {before} of {len(recordings)} clips are done", file=sys.stderr)
+    for recording, entry in zip(recordings, _with_progress(spool.note(entries), len(recordings), quiet), strict=True):
         flaw = entry.flaw if entry.length is None else recording.flaw or entry.flaw
         if flaw:
             defects.append(judged(recording.name, *flaw, keep_all))
@@ -155,7 +174,7 @@ def _with_progress(items: Iterable[Item], total: int, quiet: bool) -> Iterator[I
     if quiet or not total:
         yield from items
     elif console.is_terminal:
-        columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             yield from progress.track(items, total=total)
     else:
@@ -163,7 +182,7 @@ def _with_progress(items: Iterable[Item], total: int, quiet: bool) -> Iterator[I
         for number, item in enumerate(items, start=1):
             yield item
             if time.monotonic() - said > 5:
-                print(f"decoded {number} of {total} files", file=sys.stderr, flush=True)
+                print(f"{number} of {total} clips are done", file=sys.stderr, flush=True)
                 said = time.monotonic()
 
 
@@ -221,12 +240,8 @@ def _prepare_synthetic(options: argparse.Namespace) -> Corpus:
     given = {field.name: getattr(options, field.name) for field in fields(SyntheticSettings)}
     settings = SyntheticSettings(**{name: value for name, value in given.items() if value is not None})
     source = {"reader": "synthetic", "settings": {field.name: getattr(settings, field.name) for field in fields(settings)}}
-    total = settings.speakers * settings.clips_per_speaker
-    output = Path(options.output)
-    check_output(output)
-    clips = _with_progress(synthetic_clips(settings), total, quiet=False)
-    write_corpus(output, clips, name="synthetic", synthetic=True, source=source)
-    return Corpus.open(output)
+    make = functools.partial(synthesise, settings)
+    return prepare(list_synthetic(settings), Path(options.output), source=source, jobs=options.jobs, decode=make)
 
 
 def _column_options(given: Sequence[str]) -> dict[str, str]:
@@ -263,7 +278,6 @@ def _parser() -> Parser:
         source.add_argument("dir", metavar="DIR", help=folder)
         source.add_argument("--emotions", metavar="A,B,...", help="keep clips of these emotions only")
         source.add_argument("--keep-all", action="store_true", help="keep defective clips that can be decoded and labelled")
-        source.add_argument("--jobs", type=_jobs, metavar="N", help="worker processes (default: all cores)")
         if name == "manifest":
             source.add_argument("--root", metavar="DIR", help="folder that the paths start from (default: the manifest's)")
             source.add_argument(
@@ -275,5 +289,6 @@ def _parser() -> Parser:
         flag = f"--{field.name.replace('_', '-')}"
         synthetic.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=f"(default: {field.default})")
     for source in sources.choices.values():
+        source.add_argument("--jobs", type=_jobs, metavar="N", help="worker processes (default: all cores)")
         source.add_argument("-o", "--output", required=True, metavar="FILE", help="the corpus file to write")
     return parser

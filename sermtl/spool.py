@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from sermtl.errors import CorpusError, PreparingStoppedError
 
 FILES_PER_FLUSH = 64
 LIBRARIES = ("numpy", "scipy", "soundfile")  # that decode and resample
+HALF = re.compile(r"\.\d+\.part(\.samples)?")  # what follows the output's name
 MOST_OPEN = 64  # parts open at once
 
 
@@ -43,8 +45,8 @@ class Spool:
         self._parts: dict[str, BinaryIO] = {}
         self.entries = self._restored()
         self._remove_parts()
-        for left in output.parent.glob(f".{glob.escape(output.name)}.*.part"):  # half an output, of a run killed at its end
-            if left.name.split(".")[-2].isdigit():
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*.part*"):
+            if HALF.fullmatch(left.name.removeprefix(f".{output.name}")):  # half an output, of a run killed at its end
                 left.unlink(missing_ok=True)
 
     def note(self, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -150,10 +152,10 @@ def spooled(output: Path, paths: Sequence[Path]) -> Iterator[Spool]:
         yield spool
     except KeyboardInterrupt:
         spool.close()
-        raise KeyboardInterrupt("stopped; the same command goes on from what it has decoded") from None
+        raise KeyboardInterrupt("stopped; the same command goes on from what it has done") from None
     except (OSError, MemoryError) as error:
         spool.close()
-        go_on = f"the same command goes on from what it has decoded, in {spool.folder.name}"
+        go_on = f"the same command goes on from what it has done, in {spool.folder.name}"
         if isinstance(error, OSError) and error.errno != errno.ENOMEM:
             raise CorpusError(f"{output}: cannot be written ({error.strerror or error}); make room, and {go_on}") from None
         why = f"{output}: this machine has too little memory left{f' ({error})' if str(error) else ''}"

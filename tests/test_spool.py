@@ -17,8 +17,9 @@ import pytest
 import soundfile
 
 from sermtl import prepare as command
+from sermtl.corpora.synthetic import SyntheticSettings, list_synthetic, synthesise, write_synthetic
 from sermtl.corpus import Corpus
-from sermtl.decoding import Entry, Sound, decode, decode_all
+from sermtl.decoding import Decode, Entry, Sound, decode, decode_all
 from sermtl.errors import CorpusError
 from sermtl.spool import FILES_PER_FLUSH, Spool
 
@@ -30,7 +31,7 @@ import sys, time
 from sermtl import prepare
 from sermtl.decoding import decode, decode_all
 slowly = lambda path: time.sleep(0.005) or decode(path)
-prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 1, slowly)
+prepare.decode_all = lambda paths, folder, jobs, _: decode_all(paths, folder, 1, slowly)
 prepare.main(sys.argv[1:])
 """
 
@@ -42,7 +43,7 @@ def slowly(path):
     time.sleep(0.1)
     return decode(path)
 if __name__ == "__main__":
-    prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 2, slowly)
+    prepare.decode_all = lambda paths, folder, jobs, _: decode_all(paths, folder, 2, slowly)
     prepare.main(sys.argv[1:])
 """
 
@@ -58,7 +59,7 @@ def short(path):
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + 4_000_000, mapped + 4_000_000))
     return decode(path)
-prepare.decode_all = lambda paths, folder, jobs: decode_all(paths, folder, 1, short)
+prepare.decode_all = lambda paths, folder, jobs, _: decode_all(paths, folder, 1, short)
 sys.exit(run_command(lambda: prepare.main(sys.argv[1:])))
 """
 
@@ -97,7 +98,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def interrupt_after(clips: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+    def some(paths: list[Path], folder: Path, jobs: int | None, _: Decode) -> Iterator[Entry]:
         yield from decode_all(paths[:clips], folder, 1)
         raise KeyboardInterrupt
 
@@ -118,7 +119,7 @@ def decoded_again(source: Path, output: Path) -> int:
     """Prepare; how many files were decoded for it."""
     seen: list[Path] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "decode_all", lambda paths, folder, jobs: decode_all(seen.extend(paths) or paths, folder, jobs))  # type: ignore[func-returns-value]
+        patch.setattr(command, "decode_all", lambda paths, folder, jobs, _: decode_all(seen.extend(paths) or paths, folder, jobs))  # type: ignore[func-returns-value]
         command.main(["manifest", str(source), "-o", str(output), "--jobs", "1"])
     assert len(Corpus.open(output, verify=True)) == CLIPS
     assert not output.with_name(f".{output.name}.decoded").exists()
@@ -145,7 +146,7 @@ def test_a_killed_prepare_goes_on_and_gives_the_same_bytes(source: Path, tmp_pat
 def test_it_says_that_it_goes_on(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     interrupted(source, tmp_path / "a.arrow")
     assert decoded_again(source, tmp_path / "a.arrow") == FILES_PER_FLUSH
-    assert f"going on from an interrupted run: {2 * FILES_PER_FLUSH} of {CLIPS} files are decoded" in capsys.readouterr().err
+    assert f"going on from an interrupted run: {2 * FILES_PER_FLUSH} of {CLIPS} clips are done" in capsys.readouterr().err
 
 
 def test_a_file_that_changed_since_is_decoded_again_with_all_after_it(source: Path, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_a_copy_that_keeps_size_and_time_is_another_file(source: Path, tmp_path:
 def test_a_file_that_changes_between_its_reading_and_its_noting_is_decoded_again(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.arrow"
 
-    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+    def some(paths: list[Path], folder: Path, jobs: int | None, _: Decode) -> Iterator[Entry]:
         entries = list(decode_all(paths[: 2 * FILES_PER_FLUSH], folder, 1))
         soundfile.write(source.with_name("10.wav"), np.arange(4000, dtype=np.int16), 16_000)
         yield from entries
@@ -187,7 +188,7 @@ def test_a_source_that_goes_away_is_no_defect_of_its_clips(source: Path, tmp_pat
     """A network folder is unmounted in the middle: what is decoded is kept, and no clip is dropped."""
     output, away = tmp_path / "a.arrow", tmp_path / "away"
 
-    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+    def some(paths: list[Path], folder: Path, jobs: int | None, _: Decode) -> Iterator[Entry]:
         yield from decode_all(paths[: 2 * FILES_PER_FLUSH], folder, 1)
         source.parent.rename(away)
         yield from decode_all(paths[2 * FILES_PER_FLUSH :], folder, 2)
@@ -211,7 +212,7 @@ def test_a_machine_without_memory_is_no_defect_of_a_clip(source: Path, tmp_path:
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"error: {output}: this machine has too little memory left (at {place.name}")
-    assert line.endswith("the same command goes on from what it has decoded, in .a.arrow.decoded")
+    assert line.endswith("the same command goes on from what it has done, in .a.arrow.decoded")
     assert not output.exists()
     assert decoded_again(source, output) == FILES_PER_FLUSH
     assert not Corpus.open(output).defects
@@ -235,7 +236,7 @@ def ended_by(how: int, which: Path, path: Path) -> Sound:
 def test_a_full_disk_costs_nothing_that_was_decoded(source: Path, tmp_path: Path) -> None:
     output = tmp_path / "a.arrow"
 
-    def some(paths: list[Path], folder: Path, jobs: int | None) -> Iterator[Entry]:
+    def some(paths: list[Path], folder: Path, jobs: int | None, _: Decode) -> Iterator[Entry]:
         yield from decode_all(paths[: 2 * FILES_PER_FLUSH], folder, 1)
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -272,7 +273,7 @@ def test_what_workers_have_decoded_is_taken_up_by_others(source: Path, tmp_path:
     monkeypatch.setattr("sermtl.spool.MOST_OPEN", 1)
     for clips in (FILES_PER_FLUSH, 2 * FILES_PER_FLUSH):
 
-        def some(paths: list[Path], folder: Path, jobs: int | None, clips: int = clips) -> Iterator[Entry]:
+        def some(paths: list[Path], folder: Path, jobs: int | None, _: Decode, clips: int = clips) -> Iterator[Entry]:
             yield from decode_all(paths[: clips - CLIPS + len(paths)], folder, 2)
             raise KeyboardInterrupt
 
@@ -333,10 +334,11 @@ def test_a_lock_on_a_journal_that_was_removed_is_no_lock(tmp_path: Path, monkeyp
 
 
 def test_half_an_output_of_a_killed_run_is_removed(source: Path, tmp_path: Path) -> None:
-    for name in (".a.arrow.123.part", ".b.arrow.123.part", ".a.arrow.mine.part"):
+    others = [".a.arrow.mine.part", ".b.arrow.123.part", ".b.arrow.123.part.samples"]
+    for name in (".a.arrow.123.part", ".a.arrow.123.part.samples", *others):
         (tmp_path / name).write_bytes(bytes(1000))
     assert decoded_again(source, tmp_path / "a.arrow") == CLIPS
-    assert sorted(path.name for path in tmp_path.glob(".*")) == [".a.arrow.mine.part", ".b.arrow.123.part"]
+    assert sorted(path.name for path in tmp_path.glob(".*")) == others
 
 
 def test_a_second_prepare_of_the_same_file_is_refused(source: Path, tmp_path: Path) -> None:
@@ -345,6 +347,45 @@ def test_a_second_prepare_of_the_same_file_is_refused(source: Path, tmp_path: Pa
         command.main(["manifest", str(source), "-o", str(tmp_path / "a.arrow")])
     spool.close()
     assert decoded_again(source, tmp_path / "a.arrow") == CLIPS
+
+
+SYNTHETIC = ["synthetic", "--speakers", "12", "--clips-per-speaker", "16"]
+
+
+def test_a_synthetic_corpus_is_held_and_goes_on_too(tmp_path: Path) -> None:
+    output = tmp_path / "a.arrow"
+    killed = subprocess.Popen([sys.executable, "-m", "sermtl", "prepare", *SYNTHETIC, "--jobs", "1", "-o", str(output)])
+    journal, deadline = tmp_path / ".a.arrow.decoded" / "journal", time.monotonic() + 60
+    while not journal.exists() or journal.read_text().count("\n") <= FILES_PER_FLUSH:
+        assert killed.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with pytest.raises(CorpusError, match="another prepare is writing it"):
+        command.main([*SYNTHETIC, "-o", str(output)])
+    killed.kill()
+    killed.wait()
+    assert [path.name for path in tmp_path.iterdir()] == [".a.arrow.decoded"]
+    made: list[Path] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "decode_all", lambda paths, *more: decode_all(made.extend(paths) or paths, *more))  # type: ignore[func-returns-value]
+        command.main([*SYNTHETIC, "-o", str(output)])
+    assert len(made) <= CLIPS - FILES_PER_FLUSH
+    assert [path.name for path in tmp_path.iterdir()] == ["a.arrow"]
+    write_synthetic(tmp_path / "whole.arrow", SyntheticSettings(speakers=12, clips_per_speaker=16))
+    assert Corpus.open(output, verify=True).checksum == Corpus.open(tmp_path / "whole.arrow").checksum
+
+
+def test_another_synthetic_corpus_does_not_go_on_from_it(tmp_path: Path) -> None:
+    settings = [SyntheticSettings(speakers=2, clips_per_speaker=6, seed=seed) for seed in range(2)]
+    spool = Spool(tmp_path / "a.arrow", paths := [recording.path for recording in list_synthetic(settings[0]).recordings])
+    list(spool.note(decode_all(paths, spool.folder, 1, functools.partial(synthesise, settings[0]))))
+    spool.close()
+    spool = Spool(tmp_path / "a.arrow", paths)
+    assert len(spool.entries) == len(paths)
+    spool.close()
+    spool = Spool(tmp_path / "a.arrow", [recording.path for recording in list_synthetic(settings[1]).recordings])
+    assert spool.entries == []
+    spool.remove()
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")

@@ -35,6 +35,7 @@ class Listing:
     demographics  which demographics the corpus should have for every speaker
     votes         human listeners' counts per clip, {clip: {emotion: votes}}, CREMA-D only
     notes         remarks for the user
+    synthetic     whether its recordings are made up
     """
 
     corpus: str
@@ -43,6 +44,7 @@ class Listing:
     demographics: Sequence[str] = DEMOGRAPHICS
     votes: dict[str, dict[str, int]] | None = None
     notes: list[str] = field(default_factory=list)
+    synthetic: bool = False
 
 
 def audio_files(folder: Path, naming: str) -> Iterator[Path]:

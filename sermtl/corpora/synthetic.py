@@ -17,8 +17,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sermtl.corpora.listing import Listing, Recording
 from sermtl.corpora.voice import SENTENCES, Delivery, Room, Tract, speak
 from sermtl.corpus_file import Clip, write_corpus
+from sermtl.decoding import Sound
 from sermtl.errors import ConfigError
 from sermtl.files import sweep_abandoned
 from sermtl.pcm import SAMPLE_RATE_HZ
@@ -177,7 +179,7 @@ def deliver(speaker: Speaker, emotion: str, level: str, settings: SyntheticSetti
 
 def make_clip(speaker: Speaker, sentence: str, emotion: str, level: str, settings: SyntheticSettings) -> Clip:
     """One clip, named as CREMA-D names its own: ActorID_SENTENCE_EMOTION_LEVEL."""
-    name = f"{speaker.name}_{sentence}_{emotion}_{level}"
+    name = _clip_name(speaker, sentence, emotion, level)
     rng = np.random.default_rng([settings.seed, 2, int.from_bytes(name.encode())])
     delivery = deliver(speaker, emotion, level, settings, rng)
     room = Room(
@@ -185,8 +187,19 @@ def make_clip(speaker: Speaker, sentence: str, emotion: str, level: str, setting
         echo=tuple(settings.noise * rng.uniform(-0.12, 0.12, 3)),
         channel_db=tuple(settings.noise * 1.0 * rng.standard_normal(4)),
     )
-    labels = {"speaker": speaker.name, "emotion": emotion, "sentence": sentence, "level": level, **speaker.labels}
-    return Clip(name, speak(sentence, speaker.tract, delivery, room, rng), dict(labels))
+    return Clip(name, speak(sentence, speaker.tract, delivery, room, rng), _clip_labels(speaker, sentence, emotion, level))
+
+
+def _clip_name(speaker: Speaker, sentence: str, emotion: str, level: str) -> str:
+    return f"{speaker.name}_{sentence}_{emotion}_{level}"
+
+
+def _clip_labels(speaker: Speaker, sentence: str, emotion: str, level: str) -> dict[str, str | None]:
+    return {"speaker": speaker.name, "emotion": emotion, "sentence": sentence, "level": level, **speaker.labels}
+
+
+def _identity(settings: SyntheticSettings) -> str:
+    return hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def synthetic_clips(settings: SyntheticSettings) -> Iterator[Clip]:
@@ -195,6 +208,24 @@ def synthetic_clips(settings: SyntheticSettings) -> Iterator[Clip]:
         speaker = make_speaker(number, settings)
         for sentence, emotion, level in sorted(recordings(settings.sentences, number % 72)[: settings.clips_per_speaker]):
             yield make_clip(speaker, sentence, emotion, level, settings)
+
+
+def list_synthetic(settings: SyntheticSettings) -> Listing:
+    """Every clip of the corpus before it is made, in the order of `synthetic_clips`; its path lies nowhere, and is its identity."""
+    place, found = Path("/", f"synthetic-{_identity(settings)}"), []
+    for number in range(settings.speakers):
+        speaker = make_speaker(number, settings)
+        for clip in sorted(recordings(settings.sentences, number % 72)[: settings.clips_per_speaker]):
+            name = _clip_name(speaker, *clip)
+            found.append(Recording(place / name, name, _clip_labels(speaker, *clip)))
+    return Listing("synthetic", found, demographics=(), synthetic=True)
+
+
+def synthesise(settings: SyntheticSettings, path: Path) -> Sound:
+    """The sound of one of `list_synthetic`'s recordings."""
+    name, sentence, emotion, level = path.name.split("_")
+    samples = make_clip(make_speaker(int(name) - FIRST_SPEAKER, settings), sentence, emotion, level, settings).samples
+    return Sound(samples, hashlib.sha256(samples.data).digest(), None)
 
 
 def write_synthetic(path: Path, settings: SyntheticSettings, progress: Callable[[int, int], None] | None = None) -> None:
@@ -216,8 +247,7 @@ def default_synthetic(folder: Path, settings: SyntheticSettings = SyntheticSetti
 
     Raises CorpusError when the folder cannot be written.
     """
-    identity = hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode()).hexdigest()
-    path = Path(folder) / f"synthetic-{identity[:12]}.arrow"
+    path = Path(folder) / f"synthetic-{_identity(settings)}.arrow"
     sweep_abandoned(path.parent, f".{path.name}.*")
     if not path.exists():
         write_synthetic(path, settings)
