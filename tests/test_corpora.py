@@ -130,6 +130,13 @@ def test_a_bad_table_is_named(tmp_path: Path, table: str, message: str) -> None:
         list_crema_d(tmp_path)
 
 
+def test_a_table_of_any_size_is_not_read(tmp_path: Path) -> None:
+    touch(tmp_path, "1001_IEO_ANG_HI.wav", "VideoDemographics.csv")
+    os.truncate(tmp_path / "VideoDemographics.csv", 2**40)  # takes no room
+    with pytest.raises(CorpusError, match=r"VideoDemographics.csv: has 1,099,511,627,776 bytes, more than .* download it again"):
+        list_crema_d(tmp_path)
+
+
 @pytest.mark.parametrize("votes", ["many", "inf", "nan", "-3"])
 def test_a_vote_that_is_no_number_is_named(tmp_path: Path, votes: str) -> None:
     touch(tmp_path, "1001_IEO_ANG_HI.wav")
@@ -388,6 +395,20 @@ def test_manifest_mistakes(folder: Path, text: str, message: str) -> None:
 
     with pytest.raises(CorpusError, match=re.escape(message)):
         list_manifest(manifest(folder, text))
+
+
+def test_a_manifest_of_any_size_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = manifest(folder, "path,speaker,emotion\n" + "a.wav,one,joy\n" * 5)
+    monkeypatch.setattr("sermtl.corpora.manifest.MOST_ROWS", 4)
+    with pytest.raises(CorpusError, match=r"manifest.csv: has more than 4 rows; .* prepare the corpus in parts"):
+        list_manifest(path)
+    os.truncate(path, 2**40)
+    with pytest.raises(CorpusError, match=r"has 1,099,511,627,776 bytes, more than 1,073,741,824; "):
+        list_manifest(path)
+    table = pa.table({"path": ["a.wav"] * 5, "speaker": ["one"] * 5, "emotion": ["joy"] * 5})
+    pa.parquet.write_table(table, folder / "m.parquet")
+    with pytest.raises(CorpusError, match=r"m.parquet: has more than 4 rows"):
+        list_manifest(folder / "m.parquet")
 
 
 def test_one_label_in_two_unicode_forms_or_with_another_space_is_one(folder: Path) -> None:

@@ -14,6 +14,8 @@ from sermtl.audio import LOSSY, SUFFIXES, AudioError, is_lfs_stub, read_audio
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 
+LARGEST_TABLE_BYTES = 2**26  # many times a published one
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -153,6 +155,9 @@ def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     """A published CSV table as rows. Raises CorpusError when it is a git-lfs stub, not text, or lacks a needed column."""
     if is_lfs_stub(path):
         raise CorpusError(f"{path}: a git-lfs stub, not the table; run `git lfs pull` where it was cloned")
+    if path.stat().st_size > LARGEST_TABLE_BYTES:
+        size = f"{path.stat().st_size:,} bytes, more than {LARGEST_TABLE_BYTES:,}"
+        raise CorpusError(f"{path}: has {size}: it is not the published table; download it again")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -13,6 +13,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,14 @@ def _read(manifest: Path) -> Rows:
     try:
         if manifest.suffix.lower() == ".parquet":
             return _read_parquet(manifest)
+        _check_size(manifest, 0, manifest.stat().st_size)
         with open(manifest, newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
             _check_unlike([name.strip() for name in reader.fieldnames or () if name.strip()])
-            rows: list[dict[Any, Any]] = list(reader)
+            rows: list[dict[Any, Any]] = list(islice(reader, MOST_ROWS + 1))
+            _check_size(manifest, len(rows), 0)
     except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{manifest}: cannot be read as a CSV (UTF-8) or Parquet table ({detail}); write it again") from None
@@ -94,6 +97,13 @@ def _read(manifest: Path) -> Rows:
         if None in row:
             raise CorpusError(f"{manifest}: row {number} has more fields than the header; quote fields that hold the delimiter")
     return [{str(key).strip(): _text(value) for key, value in row.items() if key.strip()} for row in rows]
+
+
+def _check_size(manifest: Path, rows: int, size_bytes: int) -> None:
+    """Raise CorpusError for more than any corpus has, before it takes all of the machine's memory."""
+    if rows > MOST_ROWS or size_bytes > LARGEST_BYTES:
+        size = f"more than {MOST_ROWS:,} rows" if rows > MOST_ROWS else f"{size_bytes:,} bytes, more than {LARGEST_BYTES:,}"
+        raise CorpusError(f"{manifest}: has {size}; is it the manifest? If it is, prepare the corpus in parts")
 
 
 def _check_unlike(names: list[str]) -> None:
@@ -106,8 +116,7 @@ def _read_parquet(manifest: Path) -> Rows:
     with pyarrow.parquet.ParquetFile(manifest) as file:
         about = file.metadata
         size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
-        if about.num_rows > MOST_ROWS or size > LARGEST_BYTES:  # a small file may unpack to any size
-            raise ValueError(f"{about.num_rows:,} rows, {size:,} bytes; at most {MOST_ROWS:,} and {LARGEST_BYTES:,}")
+        _check_size(manifest, about.num_rows, size)  # a small file may unpack to any size
         _check_unlike(about.schema.to_arrow_schema().names)
         batches = file.iter_batches(1000)
         return [{str(key): _text(value) for key, value in row.items()} for batch in batches for row in batch.to_pylist()]
