@@ -178,6 +178,8 @@ class Entry:
             with self._locked():
                 if not self._verified() and not self._verify(self.path):
                     self._fetch(source)
+        except FileNotFoundError:
+            raise self._removed() from None
         except OSError as error:
             why = error.strerror or error
             raise FetchError(f"{self.path}: cannot be written ({why}); make room, or name another folder in SERMTL_CACHE") from None
@@ -211,8 +213,14 @@ class Entry:
             for piece in source.pieces(there, size):
                 file.write(piece)
                 file.flush()
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(self._part)):  # another process's, perhaps
+                    raise self._removed()
             os.fsync(file.fileno())
         return there
+
+    def _removed(self) -> FetchError:
+        what = "was removed while a corpus was fetched into it"
+        return FetchError(f"{self.path.parent}: {what}; leave the cache alone meanwhile, and run the same command again")
 
     def _verify(self, path: Path) -> bool:
         """Whether a file that nobody vouches for is whole after all; it is vouched for then."""
@@ -242,14 +250,18 @@ class Entry:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold this entry; the operating system lets go of it when the process dies."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(self._lock, "a", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _say(f"corpus  {self.path.name[:12]} is being fetched by another process, into {self.path.parent}; waiting for it")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+        while True:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with open(self._lock, "a", encoding="utf-8") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    where = f"by another process, into {self.path.parent}"
+                    _say(f"corpus  {self.path.name[:12]} is being fetched {where}; waiting for it")
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file.fileno()).st_nlink:  # else the cache was removed, and the lock holds nobody off
+                    yield
+                    return
 
 
 def _looks(path: Path) -> dict[str, int]:

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -196,6 +197,45 @@ def test_a_fetch_killed_in_the_middle_goes_on_where_it_was(away: Path, cache: Pa
     begun = min(int(line.split()[1]) for line in out.splitlines() if line.startswith("read"))
     assert begun == there
     assert not part.exists()
+
+
+def test_a_cache_that_is_removed_under_a_fetch_is_one_clear_line(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
+    """Whoever waits for that fetch begins one of their own."""
+    part = cache / f"{tiny_corpus.checksum}.part"
+    first = process(away.as_uri(), 0.2)
+    until = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size >= 2 << 16):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    waiting = process(away.as_uri())
+    assert waiting.stderr is not None
+    assert select.select([waiting.stderr], [], [], 60)[0]
+    shutil.rmtree(cache)
+    _, err = first.communicate(timeout=60)
+    *_, line = err.splitlines()
+    said = "was removed while a corpus was fetched into it; leave the cache alone meanwhile, and run the same command again"
+    assert line == f"sermtl.errors.FetchError: {cache}: {said}"
+    assert f"opened {tiny_corpus.checksum}" in waiting.communicate(timeout=60)[0]
+    assert not part.exists()
+
+
+def test_a_fetch_does_not_touch_that_of_another_process(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
+    """The cache is removed, and another process fetches into a new one."""
+    part, pieces = cache / f"{tiny_corpus.checksum}.part", fetch.Source.pieces
+
+    def removed(source: fetch.Source, start: int, end: int) -> Iterator[bytes]:
+        for number, piece in enumerate(pieces(source, start, end)):
+            if not number:
+                shutil.rmtree(cache)
+                cache.mkdir()
+                part.write_bytes(b"theirs")
+            yield piece
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fetch.Source, "pieces", removed)
+        with pytest.raises(FetchError, match="was removed while a corpus was fetched into it"):
+            open_corpus(away.as_uri())
+    assert part.read_bytes() == b"theirs"
 
 
 def test_a_spoilt_part_is_thrown_away(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
