@@ -176,4 +176,5 @@ def _explained(path: Path, error: Exception) -> AudioError:
         return AudioError("git-lfs stub", "text in place of audio; run `git lfs pull` where it was cloned")
     if not path.stat().st_size:
         return AudioError("unreadable", "the file is empty")
-    return AudioError("unreadable", str(error).splitlines()[-1].split(": ")[-1].strip() or type(error).__name__)
+    said = str(error).splitlines()[-1].split(": ")[-1].strip(" .")
+    return AudioError("unreadable", said or type(error).__name__)

@@ -117,7 +117,7 @@ class Corpus:
         except FileNotFoundError:
             raise CorpusError(f"{path}: no such corpus file; {remedy}") from None
         except (pa.ArrowException, OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-            detail = str(error).split("\n")[0]
+            detail = (isinstance(error, OSError) and error.strerror) or str(error).split("\n")[0]
             raise CorpusError(f"{path}: not a readable corpus file ({detail}); {remedy}") from None
         if damaged:
             raise CorpusError(f"{path}: damaged: its clips and samples do not fit together; {remedy}")

@@ -147,5 +147,11 @@ def did_you_mean(word: str, known: list[str]) -> str:
     """A remedy for a misspelt name: `; did you mean 'x'?`, or the list of what is known."""
     import difflib
 
-    near = difflib.get_close_matches(word[:80], known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+    alike = {_folded(name): name for name in reversed(known)}  # of two that differ in case alone, the first
+    near = difflib.get_close_matches(_folded(word[:80]), alike, n=1)
+    return f"; did you mean {alike[near[0]]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+def _folded(name: str) -> str:
+    """A name without case and leading zeros: whoever asks for speaker 1 means 01."""
+    return name.casefold().lstrip("0")

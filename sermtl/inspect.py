@@ -42,8 +42,9 @@ def main(argv: list[str]) -> int:
     _print_defects(console, corpus, None if options.defects else SHOWN_PER_KIND)
     if corpus.votes:
         console.print(votes_table(corpus.votes))
+    refused: set[str] = set()
     for config in configs:
-        _print_split(console, corpus, config)
+        _print_split(console, corpus, config, refused)
     if options.plot:
         console.print(f"spectrograms: {options.plot}")
     return 0
@@ -171,11 +172,14 @@ def _print_defects(console: Console, corpus: Corpus, most: int | None) -> None:
         console.print(line)
 
 
-def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
+def _print_split(console: Console, corpus: Corpus, config: RunConfig, refused: set[str]) -> None:
+    """Print a split, or why it cannot be made, each reason once."""
     try:
         split: Split = make_split(corpus, config)
     except SplitError as error:
-        console.print(f"split {config.split!r}: cannot be made: {error}")
+        if str(error) not in refused:
+            console.print(f"\nno split: {error}")
+        refused.add(str(error))
         return
     description = split.describe(corpus)
     console.print(
@@ -186,7 +190,7 @@ def _print_split(console: Console, corpus: Corpus, config: RunConfig) -> None:
         console.print(line)
     group = "speakers" if split.speaker_disjoint else "sentences"
     for part in ("dev", "test"):
-        console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group]))}")
+        console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group])) or 'none'}")
 
 
 # ---- the paper's Figure 3 -----------------------------------------------------------------------------------------

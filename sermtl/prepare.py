@@ -225,6 +225,9 @@ def main(argv: list[str]) -> int:
 
 
 def _prepare_real(options: argparse.Namespace) -> Corpus:
+    for name in ("dir", "root", "emotions"):  # a shell's unset variable, most likely; an empty path is this folder for Python
+        if getattr(options, name, None) == "":
+            raise CorpusError(f"{name.upper() if name == 'dir' else f'--{name}'} is empty; see what your command line puts there")
     if options.source == "manifest":
         root = Path(options.root) if options.root else None
         listing = list_manifest(Path(options.dir), root, _column_options(options.column))

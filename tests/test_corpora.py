@@ -164,7 +164,8 @@ def test_ravdess_names(tmp_path: Path) -> None:
         "03-01-05-01-02-01-25": ("unknown code", "actor '25' not in RAVDESS' tables"),
     }
     assert [file for file, _, _ in listing.flaws] == ["song.wav"]
-    assert "1 files are song" in listing.notes[0]
+    assert listing.notes[0] == "4 of RAVDESS's 1440 published clips are here"
+    assert "1 file(s) are song" in listing.notes[1]
 
 
 def test_a_download_that_holds_everything_twice(tmp_path: Path) -> None:
@@ -219,6 +220,7 @@ def test_real_ravdess_is_complete(ravdess_folder: Path) -> None:
     listing = list_ravdess(ravdess_folder)
     assert len(listing.recordings) == 1440
     assert not listing.flaws
+    assert not listing.notes
     assert len({row["speaker"] for row in labels(listing).values()}) == 24
 
 
@@ -278,7 +280,9 @@ def test_only_some_emotions(tmp_path: Path) -> None:
     listing = list_emodb(touch(tmp_path, "03a01Wa.wav", "03a01La.wav", "03a01Na.wav"))
     kept = only_emotions(listing, ["ANG", "NEU"])
     assert sorted(labels(kept)) == ["03a01Na", "03a01Wa"]
-    assert kept.notes == ["kept 2 of 3 clips: emotions ANG, NEU"]
+    assert kept.notes == ["3 of EmoDB's 535 published clips are here", "kept 2 of 3 clips: emotions ANG, NEU"]
+    with pytest.raises(CorpusError, match="'ang' is not an emotion of this corpus; did you mean 'ANG'"):
+        only_emotions(listing, ["ang"])
     with pytest.raises(CorpusError, match="'ANGRY' is not an emotion of this corpus; did you mean 'ANG'"):
         only_emotions(listing, ["ANGRY"])
 
@@ -339,7 +343,26 @@ def test_a_files_name_may_have_dots_and_no_suffix(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_paths_may_be_written_on_windows(folder: Path) -> None:
+    listing = list_manifest(manifest(folder, "path,speaker,emotion\n.\\a.wav,one,joy\nsub\\b.flac,two,joy\n"))
+    assert list(labels(listing)) == ["a", "sub/b"]
+    with pytest.raises(CorpusError, match="lies outside"):
+        list_manifest(manifest(folder, "path,speaker,emotion\n..\\a.wav,one,joy\n"))
+    (folder / "c\\d.wav").touch()  # a name of this system's, backslash and all
+    assert list(labels(list_manifest(manifest(folder, "path,speaker,emotion\nc\\d.wav,one,joy\n")))) == ["c\\d"]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"), [("a", "a.wav"), ("A.WAV", "a.wav"), ("sub/b", "b.flac"), ("nowhere/b", None), ("zzz", None)]
+)
+def test_a_file_of_nearly_that_name_is_named(folder: Path, path: str, meant: str | None) -> None:
+    with pytest.raises(CorpusError, match="none of its 1 files is there") as raised:
+        list_manifest(manifest(folder, f"path,speaker,emotion\n{path},one,joy\n"))
+    assert ("did you mean" in str(raised.value)) == (meant is not None)
+    assert (f"did you mean '{meant}'?" in str(raised.value)) == (meant is not None)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
 def test_manifest_delimiters(folder: Path, delimiter: str) -> None:
     rows = [["path", "speaker", "emotion"], ["a.wav", "1,5", "joy"]]
     listing = list_manifest(manifest(folder, "\n".join(delimiter.join(row) for row in rows)))
@@ -435,8 +458,11 @@ def test_manifest_places_that_are_wrong(folder: Path) -> None:
     with pytest.raises(CorpusError, match="has no column 'x'"):
         list_manifest(path, None, {"emotion": "x"})
     path.write_bytes(b"\xff\xfe\x00path")
-    with pytest.raises(CorpusError, match="cannot be read"):
+    with pytest.raises(CorpusError, match="save it as UTF-8"):
         list_manifest(path)
+    (folder / "m.xlsx").write_bytes(b"PK\3\4")
+    with pytest.raises(CorpusError, match=r"m.xlsx: not a CSV or Parquet table; export it as CSV"):
+        list_manifest(folder / "m.xlsx")
     (folder / "m.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(CorpusError, match="cannot be read"):
         list_manifest(folder / "m.parquet")

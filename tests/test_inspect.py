@@ -37,7 +37,7 @@ def test_other_splits(tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]) -
     assert main([str(tiny_corpus.path), "--split", "sentence", "--split-seed", "3"]) == 0
     assert "split sentence-s3" in capsys.readouterr().out
     assert main([str(tiny_corpus.path), "--split", "tfds"]) == 0
-    assert "split 'tfds': cannot be made: the tfds split is a list of CREMA-D's 91 actors" in capsys.readouterr().out
+    assert "no split: the tfds split is a list of CREMA-D's 91 actors" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="test_fraction"):
         main([str(tiny_corpus.path), "--test-fraction", "2"])
 
@@ -52,6 +52,8 @@ def test_every_fold_and_several_draws_are_shown_as_a_study_would_use_them(
     assert shown("--folds", "3") == [f"speaker-s0-fold{fold}of3" for fold in range(3)]
     assert shown("--folds", "3", "--fold", "1") == ["speaker-s0-fold1of3"]
     assert shown("--draws", "2", "--split-seed", "5") == ["speaker-s5", "speaker-s6"]
+    assert main([str(tiny_corpus.path), "--folds", "20"]) == 0
+    assert capsys.readouterr().out.count("no split: a speaker split needs at least 20 speakers") == 1
     for options, said in (
         (["--folds", "3", "--draws", "2"], "choose one"),
         (["--draws", "0"], "--draws must be between 1 and 100, but got 0"),
@@ -104,7 +106,7 @@ def test_defects_and_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "... and 2 more" in printed
     assert "c11" not in printed
     assert "40.0" in printed
-    assert "split 'speaker': cannot be made" in printed
+    assert "no split: a speaker split needs at least 3 speakers" in printed
     main([str(tmp_path / "a.arrow"), "--defects"])
     assert "c11: no sound" in capsys.readouterr().out
 
@@ -141,6 +143,7 @@ def test_the_spectrogram_shows_the_tone(tmp_path: Path) -> None:
     [
         (["--plot", "a.txt"], "must end in .png"),
         (["--plot", "a.png", "--speaker", "1"], "--speaker '1': not in this corpus"),
+        (["--plot", "a.png", "--speaker", "01003"], "--speaker '01003': not in this corpus; did you mean '1003'"),
     ],
 )
 def test_plot_mistakes(tiny_corpus: Corpus, options: list[str], message: str) -> None:

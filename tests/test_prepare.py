@@ -369,6 +369,19 @@ def test_ten_real_crema_d_clips_with_their_votes(crema_d_folder: Path, tmp_path:
     assert corpus.votes["votes"] == sum(sum(row.values()) for row in corpus.votes["clips"].values())
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["ravdess", ""], "DIR is empty"),
+        (["manifest", ".", "--root", ""], "--root is empty"),
+        (["ravdess", ".", "--emotions", ""], "--emotions is empty"),
+    ],
+)
+def test_an_empty_argument_is_not_this_folder_or_everything(tmp_path: Path, argv: list[str], said: str) -> None:
+    with pytest.raises(CorpusError, match=f"{said}; see what your command line puts there"):
+        main([*argv, "-o", str(tmp_path / "a.arrow")])
+
+
 @pytest.mark.parametrize("argv", [[], ["ravdes", ".", "-o", "x"], ["ravdess", "."], ["ravdess", ".", "-o", "x", "--jobs", "0"]])
 def test_a_wrong_command_line_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(lambda: main(argv)) == 2

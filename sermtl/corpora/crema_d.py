@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, read_table, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, read_table, without_doubles
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError
 
@@ -44,9 +44,7 @@ def list_crema_d(folder: Path) -> Listing:
         else:
             flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
     recordings, doubles = without_doubles(recordings)
-    notes = (
-        [f"{len(recordings)} of CREMA-D's {PUBLISHED_CLIPS} published clips are here"] if len(recordings) < PUBLISHED_CLIPS else []
-    )
+    notes = fewer_than_published(recordings, "CREMA-D", PUBLISHED_CLIPS)
     votes_table = _find(folder, VOTES_TABLE)
     notes += [] if people is not None else [f"no {DEMOGRAPHICS_TABLE} in the folder: speakers' demographics are unknown"]
     notes += [] if votes_table else [f"no {VOTES_TABLE} in the folder or its processedResults: no human votes to compare with"]

@@ -7,10 +7,11 @@ word's first letter), V version. The emotions it shares with CREMA-D have CREMA-
 import re
 from pathlib import Path
 
-from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, without_doubles
 from sermtl.defects import Labels
 
 NAMING = "03a01Wa.wav"
+PUBLISHED_CLIPS = 535
 EMOTIONS = {"W": "ANG", "L": "BOR", "E": "DIS", "A": "FEA", "F": "HAP", "T": "SAD", "N": "NEU"}
 TEXTS = frozenset(("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"))
 SPEAKERS = {  # speaker: (sex, age in years)
@@ -31,7 +32,8 @@ def list_emodb(folder: Path) -> Listing:
         else:
             flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
     recordings, doubles = without_doubles(recordings)
-    return Listing("emodb", recordings, flaws + doubles, demographics=("sex", "age"))
+    notes = fewer_than_published(recordings, "EmoDB", PUBLISHED_CLIPS)
+    return Listing("emodb", recordings, flaws + doubles, demographics=("sex", "age"), notes=notes)
 
 
 def _recording(path: Path, match: re.Match[str]) -> Recording:

@@ -140,6 +140,11 @@ def _same(one: Path, other: Path) -> bool:
         return False
 
 
+def fewer_than_published(recordings: Sequence[Recording], corpus: str, published: int) -> list[str]:
+    """A remark on a download in part."""
+    return [f"{len(recordings)} of {corpus}'s {published} published clips are here"] if len(recordings) < published else []
+
+
 def only_emotions(listing: Listing, emotions: Sequence[str]) -> Listing:
     """The listing with recordings of these emotions only. Raises CorpusError for an emotion that the corpus has not."""
     known = sorted({label for recording in listing.recordings if (label := recording.labels.get("emotion"))})

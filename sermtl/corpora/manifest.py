@@ -28,6 +28,7 @@ from sermtl.files import existing_file
 
 NEEDED = ("path", "speaker", "emotion")
 MOST_ROWS, LARGEST_BYTES = 2_000_000, 2**30
+OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat"))
 NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?"))
 SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
 ROOTED = "give the folder that the paths start from with --root"
@@ -56,7 +57,7 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
             flaws.append((name, "missing file", f"row {number} names {row['path']}, which is not there"))
         else:
             recordings.append(Recording(Path(there), name, _labels(row)))
-    _check(manifest, rows, recordings, flaws)
+    _check(manifest, root, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
     return Listing(_corpus_name(manifest), recordings, flaws, demographics)
 
@@ -80,16 +81,20 @@ def _find(manifest: Path) -> Path:
 
 def _read(manifest: Path) -> Rows:
     try:
+        if manifest.suffix.lower() in OTHER_TABLES:
+            raise CorpusError(f"{manifest}: not a CSV or Parquet table; export it as CSV (UTF-8)")
         if manifest.suffix.lower() == ".parquet":
             return _read_parquet(manifest)
         _check_size(manifest, 0, manifest.stat().st_size)
         with open(manifest, newline="", encoding="utf-8-sig") as file:
             header = file.readline()
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=max(",;\t", key=header.count), strict=True)
+            reader = csv.DictReader(file, delimiter=max(",;\t|", key=header.count), strict=True)
             _check_unlike([name.strip() for name in reader.fieldnames or () if name.strip()])
             rows: list[dict[Any, Any]] = list(islice(reader, MOST_ROWS + 1))
             _check_size(manifest, len(rows), 0)
+    except UnicodeDecodeError:
+        raise CorpusError(f"{manifest}: not a CSV in UTF-8; save it as UTF-8") from None
     except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{manifest}: cannot be read as a CSV (UTF-8) or Parquet table ({detail}); write it again") from None
@@ -160,6 +165,8 @@ def _inside(manifest: Path, number: int, path: str | None, root: Path) -> str:
     if path is None:
         raise CorpusError(f"{manifest}: row {number} has no path; every row names one audio file")
     base = os.path.abspath(root)
+    if "\\" in path and not os.path.lexists(os.path.join(base, path)):  # written on Windows
+        path = path.replace("\\", "/")
     below = os.path.normpath(os.path.join(base, path)).removeprefix(os.path.join(base, ""))
     if os.path.isabs(below) and below != base:
         raise CorpusError(f"{manifest}: row {number}: {path!r} lies outside {root}; {ROOTED}")
@@ -180,10 +187,12 @@ def _labels(row: dict[str, str | None]) -> Labels:
     return labels
 
 
-def _check(manifest: Path, rows: Rows, recordings: list[Recording], flaws: list[tuple[str, str, str]]) -> None:
+def _check(manifest: Path, root: Path, rows: Rows, recordings: list[Recording], flaws: list[tuple[str, str, str]]) -> None:
     missing = [flaw for flaw in flaws if flaw[1] == "missing file"]
     if len(missing) == len(rows):
-        raise CorpusError(f"{manifest}: none of its {len(rows)} files is there (the first is {rows[0]['path']!r}); {ROOTED}")
+        first = str(rows[0]["path"])
+        named = f"the first is {first!r}{_nearest(os.path.join(root, first))}"
+        raise CorpusError(f"{manifest}: none of its {len(rows)} files is there ({named}); {ROOTED}")
     seen: dict[str, Path] = {}
     for recording in recordings:
         if recording.name in seen:
@@ -191,6 +200,14 @@ def _check(manifest: Path, rows: Rows, recordings: list[Recording], flaws: list[
                 f"{manifest}: two rows name {recording.name!r} ({seen[recording.name].name}, {recording.path.name}); keep one"
             )
         seen[recording.name] = recording.path
+
+
+def _nearest(path: str) -> str:
+    """The file that was meant, where one of the folder differs from it in case or suffix alone; else ''."""
+    folder, name = os.path.split(path)
+    stem, names = os.path.splitext(name)[0].casefold(), os.listdir(folder) if os.path.isdir(folder) else []
+    meant = next((other for other in sorted(names) if os.path.splitext(other)[0].casefold() == stem), None)
+    return f"; did you mean {as_text(meant)!r}?" if meant else ""
 
 
 def _corpus_name(manifest: Path) -> str:

@@ -7,7 +7,7 @@ The six emotions it shares with CREMA-D have CREMA-D's names, so that corpora co
 import re
 from pathlib import Path
 
-from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, without_doubles
 from sermtl.defects import Labels
 
 NAMING = "03-01-05-02-01-01-07.wav"
@@ -16,6 +16,7 @@ LEVELS = {"01": "normal", "02": "strong"}
 SENTENCES = {"01": "KIDS", "02": "DOGS"}  # "Kids are talking by the door", "Dogs are sitting by the door"
 REPETITIONS = {"01": "1", "02": "2"}
 ACTORS = frozenset(f"{number:02}" for number in range(1, 25))
+PUBLISHED_CLIPS = 1440
 AUDIO_ONLY, SPEECH = "03", "01"
 
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
@@ -33,7 +34,10 @@ def list_ravdess(folder: Path) -> Listing:
         else:
             recordings.append(_recording(path, match))
     recordings, doubles = without_doubles(recordings)
-    notes = [f"{other} files are song or audio of a video, not speech (names that do not begin 03-01); left out"] if other else []
+    notes = fewer_than_published(recordings, "RAVDESS", PUBLISHED_CLIPS)
+    notes += (
+        [f"{other} file(s) are song or audio of a video, not speech (names that do not begin 03-01); left out"] if other else []
+    )
     return Listing("ravdess", recordings, flaws + doubles, demographics=("sex",), notes=notes)
 
 
