@@ -24,8 +24,17 @@ BLOCK_OUTPUTS = 20  # samples that one block of the decimation gives: its filter
 ONE_THREAD = 2**18  # multiplications up to which OpenBLAS starts no threads: there is a worker on every core already
 LOST_S = 0.1  # an MP3's length is known no better than to some frames
 CUT_OFF = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of the header
+SAMPLE_BYTES = {
+    "RF64": (re.compile(r"^ *Data size : (\d+)", re.MULTILINE), 0),
+    "W64": (re.compile(r"^data : (\d+)", re.MULTILINE), 24),
+}
+"""Format → where the log has the bytes of sound that the header says, and how many of them are the chunk's own header."""
+FRAME_BYTES = re.compile(r"^ *Block Align *: (\d+)", re.MULTILINE)
+SPHERE_FRAMES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+SPHERE_HEADER_BYTES = 1024
+CUT_PAGE = ("Ogg: Last page lacks an end-of-stream bit.", "Ogg: Junk after the last page.")  # both: it ends within a page
 MALLOC_FAILED = 17  # libsndfile's error number
-UNKNOWN_BYTES = 0x7FFF0000  # and more are what a program writes that does not know yet how long a recording will be
+UNKNOWN_BYTES = 0x7EFF0000  # and more are what a program writes that does not know how long a recording will be: SoX 0x7F000000
 LFS_MARK = b"version https://git-lfs"
 
 
@@ -77,11 +86,30 @@ def _check_header(frames: int, rate_hz: int) -> None:
 
 
 def _check_whole(file: Any) -> None:
-    """Raise AudioError for a file that ends before its header says, as one copied in part: libsndfile reads what is there."""
+    """Raise AudioError for a file that ends before its header says, as one copied in part: libsndfile reads what is there.
+
+    Formats whose decoder itself refuses such a file (FLAC, Opus, CAF) are not looked at.
+    """
+    _check_lost(file.frames, _frames_said(file), file.samplerate)
+    if all(words in file.extra_info for words in CUT_PAGE):  # a stream that just stopped lacks the first alone
+        raise AudioError("unreadable", f"ends after {file.frames / file.samplerate:.1f} s, within an Ogg page; copy it again")
+
+
+def _frames_said(file: Any) -> int:
+    """Frames that an open file's header says, 0 where it says none, or what cannot be relied on."""
+    if file.format == "NIST":
+        with open(file.name, "rb") as sphere:
+            told = SPHERE_FRAMES.search(sphere.read(SPHERE_HEADER_BYTES))
+        return int(told[1]) if told else 0
     if cut := CUT_OFF.search(file.extra_info):
         said, there = int(cut[1]), int(cut[2])
-        if said < UNKNOWN_BYTES and said > there:
-            _check_lost(file.frames, round(file.frames * said / max(there, 1)), file.samplerate)
+        return round(file.frames * said / max(there, 1)) if said < UNKNOWN_BYTES else 0
+    if file.format in SAMPLE_BYTES and file.subtype.startswith(("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")):
+        pattern, own = SAMPLE_BYTES[file.format]
+        found, frame = pattern.search(file.extra_info), FRAME_BYTES.search(file.extra_info)
+        if found and frame and int(found[1]) < UNKNOWN_BYTES:
+            return (int(found[1]) - own) // max(int(frame[1]), 1)
+    return 0
 
 
 def _check_lost(frames: int, said: int, rate_hz: int) -> None:
