@@ -131,10 +131,7 @@ def _facts(question: QuestionResult, c: Contrast) -> list[tuple[str, str]]:
         ("margin, set before", f"± {number(100 * c.margin)} points"),
         ("multi-task / control", f"{percent(c.first_mean)} / {percent(c.second_mean)} %"),
         ("relative gain", f"{signed(100 * c.relative_gain)} %" if isfinite(c.relative_gain) else "–"),
-        (
-            "detectable effect",
-            f"{number(100 * c.minimum_detectable)} points" if isfinite(c.minimum_detectable) else "–",
-        ),
+        ("detectable effect", _detectable(c.minimum_detectable)),
         ("spend of both arms", _spend(question, c)),
     ]
     if isfinite(question.delta_m):
@@ -145,6 +142,13 @@ def _facts(question: QuestionResult, c: Contrast) -> list[tuple[str, str]]:
             ("seeds in which it wins", f"{percent(chance.estimate, 0)} % [{percent(chance.low, 0)}, {percent(chance.high, 0)}]")
         )
     return facts
+
+
+def _detectable(effect: float) -> str:
+    """The minimum detectable effect (a share); no two scores differ by more than 100 points."""
+    if not isfinite(effect):
+        return "–"
+    return f"{number(100 * effect)} points" if effect <= 1 else "none: over 100 points"
 
 
 def _spend(question: QuestionResult, c: Contrast) -> str:

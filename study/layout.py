@@ -76,18 +76,13 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     if len(folds) > 1:
         return *_over_folds(runs, layout, folds, _fold_means(table, folds)), len(folds)
     by_group, by_seed = crossed_mean(table), crossed_mean(_group_means(runs, layout.seed))
-    factor, over = layout.factor, "seeds"
-    wider = by_group
-    if np.isnan(by_group.se) and np.isnan(table).any():
-        draws = crossed_mean(mean_there(table, 0)[None, :])
-        return (
-            replace(draws, estimate=by_group.estimate),
-            f"t over the means of {table.shape[1]} {factor}s that share few speakers",
-            0,
-        )
-    if _half_width(by_seed) > _half_width(by_group):
-        wider, factor, over = by_seed, "seed", "searches" if layout.factor == "search" else "splits"
-    words = f"crossed random effects (speaker x {factor}, over {over}), Satterthwaite t"
+    wider, words = by_group, f"crossed random effects (speaker x {layout.factor}, over seeds), Satterthwaite t"
+    groups = "searches" if layout.factor == "search" else "splits"
+    if np.isnan(by_group.se) and np.isnan(table).any():  # too few speakers in two draws to tell the factors apart
+        wider = crossed_mean(mean_there(table, 0)[None, :])
+        words = f"t over the means of {table.shape[1]} {groups} that share few speakers"
+    if _half_width(by_seed) > _half_width(wider):
+        wider, words = by_seed, f"crossed random effects (speaker x seed, over {groups}), Satterthwaite t"
     return replace(wider, estimate=by_group.estimate), words, 0
 
 

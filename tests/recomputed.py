@@ -77,7 +77,8 @@ def crossed(table: pd.DataFrame) -> Mean:
     terms.append((left * over, found["df"]["Residual"]))
     variance = sum(term for term, _ in terms)
     df = variance**2 / sum(term**2 / free for term, free in terms)
-    return Mean(estimate, variance**0.5, min(df, 2 * min(found["df"]["C(speaker)"], found["df"]["C(run)"])))
+    df = min(df, 2 * min(found["df"]["C(speaker)"], found["df"]["C(run)"]))
+    return Mean(estimate, variance**0.5, max(df, 1 / (1 / found["df"]).sum()))
 
 
 def folds_of(grouped: pd.DataFrame) -> list[list[object]]:
@@ -102,12 +103,15 @@ def analysed(table: pd.DataFrame) -> Mean:
             return by_fold
         wide = max((by_fold, crossed(with_seeds)), key=lambda mean: np.diff(mean.interval(0.95))[0])
         return Mean(by_fold.estimate, wide.se, wide.df)
+    estimate = float(grouped.mean(axis=1).mean())
     if grouped.notna().sum(axis=None) < sum(grouped.shape):  # draws that share hardly a speaker: no residual is left
         means = grouped.mean()
-        return Mean(float(grouped.mean(axis=1).mean()), float(stats.sem(means)), len(means) - 1)
-    of_group, of_seed = crossed(grouped), crossed(table.T.groupby(level="seed").mean().T)
+        of_group = Mean(estimate, float(stats.sem(means)), len(means) - 1)
+    else:
+        of_group = crossed(grouped)
+    of_seed = crossed(table.T.groupby(level="seed").mean().T)
     wide = max((of_group, of_seed), key=lambda mean: np.diff(mean.interval(0.95))[0])
-    return Mean(of_group.estimate, wide.se, wide.df)
+    return Mean(estimate, wide.se, wide.df)
 
 
 def by_group(table: pd.DataFrame) -> pd.DataFrame:

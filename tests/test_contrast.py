@@ -285,6 +285,7 @@ def test_overlapping_draws_of_the_split_are_a_crossed_factor() -> None:
 )
 def test_draws_that_share_few_speakers_are_no_folds(draws: tuple[range, ...], words: str) -> None:
     first, second = scores(0.06, speakers=16, seeds=9)
+    first += np.repeat([0.0, -0.02, 0.02], 3)  # draws differ, seeds do not
     for column in range(9):
         out = [speaker for speaker in range(16) if speaker not in draws[column // 3]]
         first[0, out, column], second[0, out, column] = np.nan, np.nan
@@ -294,6 +295,19 @@ def test_draws_that_share_few_speakers_are_no_folds(draws: tuple[range, ...], wo
     assert found.estimate == pytest.approx(np.nanmean((first - second)[0], axis=1).mean())
     assert found.low < 0.06 < found.high
     assert found.bootstrap_low < found.estimate < found.bootstrap_high
+
+
+def test_draws_that_share_few_speakers_are_told_apart_from_seeds_too() -> None:
+    """Seeds that differ far more than the draws' means: the interval over seeds is the wider one there as anywhere."""
+    draws = (range(6), range(5, 11), range(10, 16))
+    first, second = scores(0.06, speakers=16, seeds=9, noise=1e-3)
+    first += np.tile([-0.2, 0.0, 0.2], 3)  # three seeds, the same in each draw
+    for column in range(9):
+        out = [speaker for speaker in range(16) if speaker not in draws[column // 3]]
+        first[0, out, column], second[0, out, column] = np.nan, np.nan
+    found = of((first, second), splits=tuple(f"draw{k // 3}" for k in range(9)), seeds=(0, 1, 2) * 3, searched=False)
+    assert found.method == "crossed random effects (speaker x seed, over splits), Satterthwaite t"
+    assert found.high - found.low > 0.4
 
 
 def test_layout_keeps_runs_and_their_searches() -> None:

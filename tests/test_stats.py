@@ -116,6 +116,29 @@ def test_few_runs_bound_the_degrees_of_freedom() -> None:
     assert crossed_mean(simulated(speakers=50, runs=1)).df == 49
 
 
+def test_degrees_of_freedom_do_not_vanish_where_cells_are_missing() -> None:
+    """Draws that share some speakers: Satterthwaite's formula alone comes to 0.02, and an interval of many times 100 points."""
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        d = random.normal(0, 0.5, (20, 1)) + random.normal(0, 1, (20, 2))
+        d[:8, 1] = d[12:, 0] = np.nan  # 12 speakers a draw, 4 of them in both
+        found = crossed_mean(d)
+        if found.run_variance and found.speaker_variance:
+            assert found.df >= 1 / (1 / 18 + 1 / 1 + 1 / 3) * (1 - 1e-9)
+            low, high = found.interval()
+            assert high - low < 100 * np.nanstd(d)
+
+
+@given(differences)
+def test_a_full_table_needs_no_such_bound(d: np.ndarray) -> None:
+    found, squares = crossed_mean(d), stats._balanced(d)
+    frees = (squares.df_speaker, squares.df_run, squares.df_residual)
+    parts = [squares.speaker, squares.run, -squares.residual]
+    if found.run_variance and found.speaker_variance:
+        plain = sum(parts) ** 2 / sum(part**2 / free for part, free in zip(parts, frees, strict=True))
+        assert found.df == pytest.approx(min(plain, 2 * min(frees)), rel=1e-6)
+
+
 def test_speakers_without_any_cell_are_left_out() -> None:
     d = simulated()
     more = np.vstack([d, np.full((1, d.shape[1]), np.nan)])

@@ -75,3 +75,10 @@ def test_a_p_value_reads_on_its_side_of_the_threshold(p: float, said: str) -> No
 def test_no_p_value_is_too_near_to_read() -> None:
     for p in (math.nextafter(ALPHA, 0), math.nextafter(ALPHA, 1)):
         assert (float(bare_p(p)) < ALPHA, float(bare_p(p)) > ALPHA) == (p < ALPHA, p > ALPHA)
+
+
+def test_no_difference_beyond_all_scores_is_called_detectable() -> None:
+    """Two searches, one degree of freedom: the formula alone would say 'from 241.5 points on'."""
+    _, reason = decide(0.06, (-1.0, 1.0), (-0.4, 0.5), 0.4, margin=0.02, minimum_detectable=2.415)
+    assert "241" not in reason
+    assert "no difference, however large" in reason
