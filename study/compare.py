@@ -23,6 +23,7 @@ from study.recipe import recipe_differences
 from study.report import render
 from study.results import load_results
 from study.tables import Row, Table
+from study.verdict import exact_digits
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 
 Pair = tuple[Results, Results]
@@ -114,7 +115,13 @@ def answers_table(pair: Pair) -> Table:
     for both in shared_questions(pair):
         for place, question in enumerate(both):
             c = question.contrast
-            numbers = (points(c.estimate), interval(c.low, c.high), bare_p(c.p_holm), f"± {percent(c.margin)}", size_words(c))
+            numbers = (
+                points(c.estimate),
+                interval(c.low, c.high),
+                bare_p(c.p_holm),
+                f"± {percent(c.margin, exact_digits(c.margin))}",
+                size_words(c),
+            )
             named = f"{question_short(question)}, {score_words(question.score)}" if place == 0 else ""
             rows.append(Row((named, study_name(pair, place), *numbers, c.verdict), "" if place else "rule"))
     columns = ("question", "study", "Δ, points", "95 % interval", "p (Holm)", "margin", "n", "verdict")

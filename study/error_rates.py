@@ -111,8 +111,8 @@ def _judged(
     if worst is not None and any(cell.misses for cell in covered):
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
     return None, (
-        *(_cautious(cell) for cell in covered[:1] if min(c.coverage for c in covered) > NOMINAL_COVERAGE + TOLERANCE),
-        *tuple(_uncovered(cell) for cell in near if searched and cell not in covered and cell.misses)[:1],
+        *((_cautious(covered),) if worst is not None and worst.coverage > NOMINAL_COVERAGE + TOLERANCE else ()),
+        *((_uncovered(missed),) if (missed := [cell for cell in near if searched and cell not in covered and cell.misses]) else ()),
     )
 
 
@@ -133,14 +133,20 @@ def _rates(cell: Cell) -> str:
     return f"95 % intervals covered {100 * cell.coverage:.1f} %, {100 * cell.false_p:.1f} % had p < .05"
 
 
-def _cautious(cell: Cell) -> str:
-    covered = f"{100 * cell.coverage:.0f} % cover the truth"
+def _cautious(cells: list[Cell]) -> str:
+    covered = f"{_coverage(cells, 1)} % cover the truth in simulated studies"
     return f"At this size intervals are wider than they need be ({covered}): a small effect may be missed."
 
 
-def _uncovered(cell: Cell) -> str:
+def _uncovered(cells: list[Cell]) -> str:
     return (
-        f"Had each arm been searched again, its score would differ: with a search-to-search sd of {100 * cell.search_sd:.1f} "
-        f"points an interval like this one covers the truth in {100 * cell.coverage:.0f} % of simulated studies; "
+        f"Had each arm been searched again, its score would differ: with a search-to-search sd of {100 * cells[0].search_sd:.1f} "
+        f"points an interval like this one covers the truth in {_coverage(cells, 0)} % of simulated studies; "
         "--searches takes it in."
     )
+
+
+def _coverage(cells: list[Cell], digits: int) -> str:
+    """What cells of one size, whose runs differ more or less, cover: the least to the most, in per cent."""
+    least, most = (f"{100 * end(cell.coverage for cell in cells):.{digits}f}" for end in (min, max))
+    return least if least == most else f"{least} to {most}"

@@ -5,6 +5,7 @@ from math import isfinite
 
 from study.answer import QuestionResult
 from study.contrast import Contrast
+from study.verdict import digits, exact_digits
 from study.wording import (
     arm_words,
     bare_p,
@@ -64,7 +65,9 @@ def answer(question: QuestionResult) -> Answer:
         tone,
         c.scope,
         f"test {score_words(question.score)}",
-        f"Δ {points(c.estimate)} points" if isfinite(c.estimate) else "no finished pair of runs",
+        f"Δ {points(c.estimate, digits((abs(c.estimate), c.margin)))} points"
+        if isfinite(c.estimate)
+        else "no finished pair of runs",
         interval(c.low, c.high) if isfinite(c.low) else "",
         tuple(_facts(question, c)),
         sentence(c.reason),
@@ -128,7 +131,7 @@ def _facts(question: QuestionResult, c: Contrast) -> list[tuple[str, str]]:
     facts = [
         ("p (Holm)", bare_p(c.p_holm) if isfinite(c.p_holm) else "–"),
         ("n", size_words(c)),
-        ("margin, set before", f"± {number(100 * c.margin)} points"),
+        ("margin, set before", f"± {number(100 * c.margin, exact_digits(c.margin))} points"),
         ("multi-task / control", f"{percent(c.first_mean)} / {percent(c.second_mean)} %"),
         ("relative gain", f"{signed(100 * c.relative_gain)} %" if isfinite(c.relative_gain) else "–"),
         ("detectable effect", _detectable(c.minimum_detectable)),

@@ -38,7 +38,9 @@ def _search_words(results: Results) -> str:
     if not trials:
         return "Nothing was searched: every arm is a recipe fixed in the space file."
     objectives = listing(list(dict.fromkeys(score_words(question.objective) for question in header.questions)))
-    splits = ", once on every split," if len(header.splits) == searches else ""
+    nested, each = bool(budget.get("nested", True)), searches // max(len(header.splits), 1)
+    often = {1: "once"}.get(each, f"{each} times")
+    splits = f", {often} on every split," if nested and len(header.splits) > 1 and searches == each * len(header.splits) else ""
     times = f" {searches} times{splits}" if searches > 1 else ""
     rungs = [str(rung) for rung in budget.get("rungs", [])]
     pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""

@@ -110,10 +110,19 @@ def square_table(question: QuestionResult) -> Table | None:
 
 
 def _unlike_runs(question: QuestionResult) -> tuple[str, ...]:
-    """What must be said where arms have not equally many runs: means and differences are then not of the same runs."""
+    """What must be said where an arm has runs that another lacks: means and differences are then not of the same runs."""
     runs = {arm.means[question.score].n if question.score in arm.means else 0 for arm in question.arms}
+    beside = [question.contrast, *(c for pair in question.placebo.values() for c in pair), *question.any_head.values()]
+    if square := question.square:
+        beside += [square.task_in_mtl_recipe, square.task_in_control_recipe, square.recipe_without_task, square.recipe_with_task]
+    runs |= {_pairs(c) for c in beside if c is not None}  # of two arms each may have lost another run
     words = "Means are of all runs that an arm has, differences of pairs that both have: where runs are missing they do not add up."
     return (words,) if len(runs) > 1 else ()
+
+
+def _pairs(c: Contrast) -> int:
+    """Pairs of runs that entered a contrast."""
+    return sum(isfinite(difference) for row in c.seed_differences for difference in row)
 
 
 def _effect(contrast: Contrast | None) -> str:

@@ -25,6 +25,11 @@ def digits(*apart: tuple[float, float]) -> int:
     return next((n for n in (1, 2, 3) if all(a == b or points(a, n) != points(b, n) for a, b in apart)), 4)
 
 
+def exact_digits(share: float) -> int:
+    """The fewest decimals, 1 to 4, that give a declared share in points as it was declared: 0.0125 is not to read as 1.2."""
+    return next((n for n in (1, 2, 3) if abs(round(100 * share, n) - 100 * share) < 1e-9), 4)
+
+
 def p_digits(p: float, kind: Literal["f", "g"], fewest: int) -> str:
     """A p value with the fewest digits, `fewest` or more, that leave it on its side of ALPHA: 0.0502 is not to read as 0.05."""
     texts = (f"{p:.{n}{kind}}" for n in range(fewest, 20))  # 17 significant digits tell any two numbers apart
@@ -51,7 +56,7 @@ def decide(
         return "no verdict", "there is no interval to judge by"
     low, high = interval
     apart_from_0 = low > 0 or high < 0
-    n = digits((abs(estimate), margin))
+    n = max(digits((abs(estimate), margin)), exact_digits(margin))
     size = f"a {'gain' if estimate > 0 else 'loss'} of {points(abs(estimate), n)} points"
     far = f"the margin of {points(margin, n)}"
     n = digits((low, 0), (high, 0))
@@ -60,7 +65,7 @@ def decide(
     if apart_from_0 and p < ALPHA and abs(estimate) >= margin:
         return "helps" if estimate > 0 else "hurts", f"{size} reaches {far}, and {span}, {chance}"
     if -margin < interval90[0] and interval90[1] < margin:
-        n = digits((interval90[0], -margin), (interval90[1], margin))
+        n = max(digits((interval90[0], -margin), (interval90[1], margin)), exact_digits(margin))
         inside = f"{points(interval90[0], n)} to {points(interval90[1], n)} points"
         return "no meaningful difference", f"the 90 % interval, {inside}, lies inside the margin of ± {points(margin, n)}"
     if apart_from_0 and p < ALPHA:

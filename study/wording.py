@@ -5,6 +5,7 @@ import re
 
 from study.contrast import Contrast
 from study.drawing import printable
+from study.verdict import digits as digits_apart
 from study.verdict import p_digits
 
 MINUS = "−"
@@ -87,9 +88,13 @@ def points(difference: float | None, digits: int = 1) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 1) -> str:
-    """An interval of a difference of shares, in points: '[−0.4, +5.0]'; '–' where there is none."""
+    """An interval of a difference of shares, in points: '[−0.4, +5.0]'; '–' where there is none.
+
+    Beside 0 with as many digits as tell an end's side: 0.03 is not to read as an interval that holds 0.
+    """
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return "–"
+    digits = max(digits, digits_apart((low, 0), (high, 0)))
     return f"[{points(low, digits)}, {points(high, digits)}]"
 
 

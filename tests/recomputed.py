@@ -163,13 +163,15 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
 
 
 def words(row: pd.Series) -> tuple[str, str]:
-    """Difference and interval in points, as the report prints them: minus signs are real ones."""
+    """Difference and interval in points, as the report prints them: minus signs are real ones, an end beside 0 has more digits."""
 
-    def signed(value: float) -> str:
-        text = f"{100 * value:+.1f}"
-        return "0.0" if float(text) == 0 else text.replace("-", "−")
+    def signed(value: float, digits: int = 1) -> str:
+        text = f"{100 * value:+.{digits}f}"
+        return text[1:] if float(text) == 0 else text.replace("-", "−")
 
-    return signed(row["estimate"]), "–" if np.isnan(row["low"]) else f"[{signed(row['low'])}, {signed(row['high'])}]"
+    ends = (row["low"], row["high"])
+    digits = next((n for n in (1, 2, 3) if not any(end and float(signed(end, n).replace("−", "-")) == 0 for end in ends)), 4)
+    return signed(row["estimate"]), "–" if np.isnan(row["low"]) else f"[{', '.join(signed(end, digits) for end in ends)}]"
 
 
 def check(report: Path) -> tuple[list[str], list[str], int]:

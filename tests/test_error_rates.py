@@ -46,6 +46,14 @@ def test_the_worst_standard_deviation_counts() -> None:
     assert "91.0 %" in refused
 
 
+def test_a_caveat_tells_the_least_covered_cell_too() -> None:
+    """The most cautious cell, of seeds that hardly differ, would say '100 %'."""
+    cells = tuple(cell(24, 5, seed_sd=sd, coverage=coverage) for coverage, sd in ((0.998, 0.005), (0.974, 0.02)))
+    refused, (caveat,) = judge(cells, 24, 5, 1)
+    assert refused is None
+    assert "97.4 to 99.8 % cover the truth" in caveat
+
+
 def test_what_one_search_cannot_know_is_a_caveat_not_a_refusal() -> None:
     refused, caveats = judge((cell(6, 3), cell(6, 3, search_sd=0.015, coverage=0.7)), 6, 3, 1)
     assert refused is None

@@ -88,3 +88,15 @@ def test_several_tasks_are_they(question: QuestionResult) -> None:
 )
 def test_what_entered_is_said(question: QuestionResult, changes: dict[str, int], words: str) -> None:
     assert dict(answer(replace(question, contrast=replace(question.contrast, **changes))).facts)["n"] == words  # type: ignore[arg-type]
+
+
+def test_the_headline_reads_as_the_verdict_says(question: QuestionResult) -> None:
+    """A difference that is just short of the margin is not printed as the margin, and an end just above 0 not as 0."""
+    short = replace(question.contrast, estimate=0.0197, low=0.0003, high=0.0391, margin=0.02, verdict="cannot tell")
+    found = answer(replace(question, contrast=short))
+    assert found.delta == "Δ +1.97 points"
+    assert found.interval == "[+0.03, +3.91]"
+    assert dict(found.facts)["margin, set before"] == "± 2.0 points"
+    wide = answer(replace(question, contrast=replace(short, margin=0.0125, minimum_detectable=2.4)))
+    assert dict(wide.facts)["margin, set before"] == "± 1.25 points"
+    assert dict(wide.facts)["detectable effect"] == "none: over 100 points"

@@ -270,6 +270,20 @@ def test_means_beside_a_difference_are_of_the_runs_it_is_of(folder: Path, tmp_pa
     assert not any("do not add up" in note for note in arms_table(found.questions[1], {}).notes)
 
 
+def test_arms_that_lost_unlike_runs_are_told_though_they_have_as_many(folder: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(folder, tmp_path / "study"))
+    lost = {("emotion.mtl", 1000), ("emotion.control", 1001), ("emotion.mtl-recipe-alone", 1000)}
+    lost |= {("emotion.control-recipe-helped", 1000), ("emotion.placebo", 1000), ("emotion.placebo-within", 1000)}
+
+    def failed(r) -> bool:
+        return (r.identity.arm, r.identity.seed) in lost and r.identity.phase == "confirm"
+
+    rewrite(path, failed, state="FAILED", reason="loss is nan", predictions=None, pairs=None, test_scores={}, value=None)
+    question = load_results(path).questions[0]
+    assert {arm.means["emotion_uar"].n for arm in question.arms} == {3}
+    assert any("do not add up" in note for note in arms_table(question, {}).notes)
+
+
 def test_an_equal_error_rate_has_an_interval_from_three_seeds_on(tmp_path: Path) -> None:
     """Not three runs: two seeds on each of two folds are four."""
     folds = ("speaker-s0-fold0of2", "speaker-s0-fold1of2")

@@ -247,6 +247,9 @@ def test_the_clip_test_never_stands_without_its_warning(results: Results) -> Non
 def test_design_in_words(results: Results, tmp_path: Path) -> None:
     words = " ".join(how_words(results))
     assert "each searched 2 times with 12 trials, for dev" in words
+    split, more = results.header.splits[0], {**results.header.budget, "searches": 4}
+    folds = replace(results, header=replace(results.header, budget=more, splits=(split, replace(split, id="speaker-s1"))))
+    assert "each searched 4 times, 2 times on every split, with 12 trials" in how_words(folds)[0]
     assert "Weak trials were pruned at epochs 3 and 6." in words
     assert "Each arm was then trained with 3 seeds that no search trial had, and scored once on the test part." in words
     assert "The test part was opened by confirm at 2026-01-02T03:04:05+00:00." in words

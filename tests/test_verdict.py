@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from study.verdict import ALPHA, decide, points
-from study.wording import bare_p, p_value
+from study.verdict import ALPHA, decide, exact_digits, points
+from study.wording import bare_p, interval, p_value
 
 NAN = float("nan")
 
@@ -50,6 +50,7 @@ def test_reason_gives_the_numbers_in_points() -> None:
         (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.04996, "points, p = 0.04996"),
         (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.0502, "points, but p = 0.0502 once adjusted"),
         (0.03, (0.0003, 0.0597), (0.005, 0.055), 0.05, "points, but p = 0.05 once adjusted"),
+        (0.05, (0.0004, 0.0996), (0.01, 0.09), 0.048, "0.04 to 9.96 points, p = 0.048"),
         (0.05, (0.004, 0.096), (0.01, 0.09), 0.068, "0.4 to 9.6 points, but p = 0.068 once adjusted for the study's other"),
     ],
 )
@@ -57,6 +58,18 @@ def test_what_the_reason_says_is_true_as_it_reads(
     estimate: float, interval: tuple[float, float], interval90: tuple[float, float], p: float, said: str
 ) -> None:
     assert said in decide(estimate, interval, interval90, p, margin=0.02, minimum_detectable=0.04)[1]
+
+
+def test_a_declared_margin_reads_as_it_was_declared() -> None:
+    assert "the margin of 1.25" in decide(0.05, (0.02, 0.08), (0.03, 0.07), 0.01, margin=0.0125, minimum_detectable=0.04)[1]
+    assert "± 0.25" in decide(0.0, (-0.002, 0.002), (-0.001, 0.001), 0.9, margin=0.0025, minimum_detectable=0.04)[1]
+    assert [exact_digits(margin) for margin in (0.02, 0.015, 0.0125, 0.07, 0.29, 0.123456)] == [1, 1, 2, 1, 1, 4]
+
+
+def test_an_interval_reads_on_its_side_of_zero() -> None:
+    assert interval(0.0003, 0.05) == "[+0.03, +5.00]"
+    assert interval(-0.05, -0.00004) == "[−5.000, −0.004]"
+    assert interval(-0.05, 0.0) == "[−5.0, 0.0]"
 
 
 def test_points() -> None:
