@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 NOMINAL_COVERAGE, NOMINAL_FALSE = 0.95, 0.05
 Layout = Literal["crossed", "folds", "pairs"]
+WIDE = "At this size intervals are wider than they need be"
 TOLERANCE = 0.02  # further off than this and there is no verdict
 
 
@@ -90,7 +91,8 @@ def judge(
     refused, caveats = _judged(_of("crossed", cells), speakers, seeds, searches, searched, 0)
     if pairs and refused is None:
         refused, more = _judged(_of("pairs", cells), speakers, seeds, 1, False, 0)
-        caveats = tuple(dict.fromkeys(caveats + more))
+        said = any(caveat.startswith(WIDE) for caveat in caveats)
+        caveats += tuple(caveat for caveat in more if not said)
     return refused, () if refused else caveats
 
 
@@ -135,7 +137,7 @@ def _rates(cell: Cell) -> str:
 
 def _cautious(cells: list[Cell]) -> str:
     covered = f"{_coverage(cells, 1)} % cover the truth in simulated studies"
-    return f"At this size intervals are wider than they need be ({covered}): a small effect may be missed."
+    return f"{WIDE} ({covered}): a small effect may be missed."
 
 
 def _uncovered(cells: list[Cell]) -> str:

@@ -94,6 +94,13 @@ def test_verification_pairs_must_pass_their_own_cells_too() -> None:
     assert judge((cell(6, 3, coverage=0.9), replace(pairs, coverage=0.95)), 6, 3, 1, pairs=True)[0] is not None
 
 
+def test_wide_intervals_are_said_once_of_verification_pairs() -> None:
+    cells = (cell(24, 5, coverage=0.98), replace(cell(24, 5, coverage=0.99), layout="pairs"))
+    refused, caveats = judge(cells, 24, 5, 1, pairs=True)
+    assert refused is None
+    assert len(caveats) == 1
+
+
 def test_nothing_measured_says_nothing() -> None:
     assert judge((), 2, 3, 1) == (None, ())
 
