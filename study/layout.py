@@ -3,7 +3,7 @@
 one search, one split     speakers x seeds, crossed
 several searches          speakers x searches, crossed; seeds are averaged within each search
 several draws of a split  the same, each draw with a search of its own; with draws for searches where nothing was searched
-draws that share hardly a speaker    a sample of draws
+draws that share hardly a speaker    a sample of draws, crossed with seeds
 folds over all speakers   each speaker in one fold only: a sample of folds, crossed with seeds
 """
 
@@ -15,6 +15,8 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from study.stats import Array, CrossedMean, crossed_mean
+
+FEW_SHARED = "that share few speakers"  # in the words for an analysis: too few for a model of speakers and draws
 
 
 @dataclass(frozen=True)
@@ -76,27 +78,46 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     if len(folds) > 1:
         return *_over_folds(runs, layout, folds, _fold_means(table, folds)), len(folds)
     by_group, by_seed = crossed_mean(table), crossed_mean(_group_means(runs, layout.seed))
-    wider, words = by_group, f"crossed random effects (speaker x {layout.factor}, over seeds), Satterthwaite t"
-    groups = "searches" if layout.factor == "search" else "splits"
-    if np.isnan(by_group.se) and np.isnan(table).any():  # too few speakers in two draws to tell the factors apart
-        wider = crossed_mean(mean_there(table, 0)[None, :])
-        words = f"t over the means of {table.shape[1]} {groups} that share few speakers"
-    if _half_width(by_seed) > _half_width(wider):
-        wider, words = by_seed, f"crossed random effects (speaker x seed, over {groups}), Satterthwaite t"
+    factor, over = layout.factor, "seeds"
+    wider = by_group
+    if np.isnan(by_group.se) and np.isnan(table).any():
+        mean, words = _over_draws(runs, layout)
+        return replace(mean, estimate=by_group.estimate), words, 0
+    if _half_width(by_seed) > _half_width(by_group):
+        wider, factor, over = by_seed, "seed", "searches" if layout.factor == "search" else "splits"
+    words = f"crossed random effects (speaker x {factor}, over {over}), Satterthwaite t"
     return replace(wider, estimate=by_group.estimate), words, 0
 
 
 def _over_folds(runs: Array, layout: Layout, folds: list[NDArray[np.int64]], means: Array) -> tuple[CrossedMean, str]:
-    """The wider of two intervals: t over the folds' means, and, since every fold has the same seeds, folds crossed with seeds."""
-    by_fold = crossed_mean(means[None, :])
+    """Folds as a sample, see `_over_units`. means: (folds,), whose mean is the estimate."""
     seeds = _group_means(runs, layout.seed)
     table = np.stack([mean_there(seeds[rows], 0) for rows in folds])  # (folds, seeds)
-    table = table[:, ~np.isnan(table).any(axis=0)]  # a fold may lack a seed
-    crossed = crossed_mean(table) if table.shape[1] > 1 else by_fold
-    if _half_width(crossed) > _half_width(by_fold):
-        words = f"crossed random effects (fold x seed) over {len(folds)} folds of speakers, Satterthwaite t"
-        return replace(crossed, estimate=by_fold.estimate), words
-    return by_fold, f"t over the means of {len(folds)} folds of speakers"
+    return _over_units(crossed_mean(means[None, :]), table, "fold", "folds of speakers")
+
+
+def _over_draws(runs: Array, layout: Layout) -> tuple[CrossedMean, str]:
+    """Draws that are too little joined by speakers for a model of both: draws as a sample, see `_over_units`."""
+    of_run = mean_there(runs, 0)
+    draws = [layout.groups == name for name in np.unique(layout.groups)]
+    seeds = [layout.seed == number for number in np.unique(layout.seed)]
+    by_draw = crossed_mean(np.array([[of_run[draw].mean() for draw in draws]]))
+    table = [[mean_there(of_run[draw & seed], 0) for seed in seeds] for draw in draws]
+    plural = {"search": "searches", "split": "splits"}[layout.factor]
+    return _over_units(by_draw, np.array(table), layout.factor, f"{plural} {FEW_SHARED}")
+
+
+def _over_units(by_unit: CrossedMean, table: Array, unit: str, units: str) -> tuple[CrossedMean, str]:
+    """The wider of two intervals: t over the units' means, and, since every unit has the same seeds, units crossed with seeds.
+
+    by_unit: the former; table: (units, seeds) means, NaN where a unit lacks a seed; unit, units: what they are, in words.
+    """
+    whole = table[:, ~np.isnan(table).any(axis=0)]
+    crossed = crossed_mean(whole) if whole.shape[1] > 1 else by_unit
+    if _half_width(crossed) > _half_width(by_unit):
+        words = f"crossed random effects ({unit} x seed) over {len(table)} {units}, Satterthwaite t"
+        return replace(crossed, estimate=by_unit.estimate), words
+    return by_unit, f"t over the means of {len(table)} {units}"
 
 
 def seed_means(runs: Array, layout: Layout) -> Array:

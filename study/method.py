@@ -8,6 +8,7 @@ from typing import Any
 
 from study.answer import Results
 from study.drawing import printable
+from study.layout import FEW_SHARED
 from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value, score_words
 
@@ -105,6 +106,11 @@ def analysis_words(results: Results) -> str:
         primary = (
             "a t over the folds' mean differences, since every speaker was tested in one fold, or folds and seeds as crossed "
             "random effects, since every fold has the same seeds, whichever interval is wider."
+        )
+    elif any(FEW_SHARED in question.contrast.method for question in results.questions):
+        primary = (
+            "a t over the splits' mean differences, since their test parts share few speakers, or splits and seeds as crossed "
+            "random effects, since every split has the same seeds, whichever interval is wider."
         )
     elif max(searches, splits) > 1:
         groups = "searches" if searches > 1 else "splits"

@@ -96,21 +96,25 @@ def analysed(table: pd.DataFrame) -> Mean:
         return crossed(table)
     if len(folds := folds_of(grouped)) > 1:  # each speaker in one of them
         means = [grouped.loc[names].mean(axis=1).mean() for names in folds]
-        by_fold = Mean(float(np.mean(means)), float(stats.sem(means)), len(folds) - 1)
         of_seed = table.T.groupby(level="seed").mean().T
-        with_seeds = pd.DataFrame([of_seed.loc[names].mean() for names in folds]).dropna(axis=1)
-        if with_seeds.shape[1] < 2:
-            return by_fold
-        wide = max((by_fold, crossed(with_seeds)), key=lambda mean: np.diff(mean.interval(0.95))[0])
-        return Mean(by_fold.estimate, wide.se, wide.df)
-    estimate = float(grouped.mean(axis=1).mean())
+        return with_seeds(float(np.mean(means)), means, pd.DataFrame([of_seed.loc[names].mean() for names in folds]))
     if grouped.notna().sum(axis=None) < sum(grouped.shape):  # draws that share hardly a speaker: no residual is left
-        means = grouped.mean()
-        of_group = Mean(estimate, float(stats.sem(means)), len(means) - 1)
-    else:
-        of_group = crossed(grouped)
-    of_seed = crossed(table.T.groupby(level="seed").mean().T)
+        level = "search" if table.columns.get_level_values("search").nunique() > 1 else "split"
+        of_run = table.mean()
+        means = of_run.groupby(level=level).mean().tolist()
+        return with_seeds(float(grouped.mean(axis=1).mean()), means, of_run.groupby(level=[level, "seed"]).mean().unstack())
+    of_group, of_seed = crossed(grouped), crossed(table.T.groupby(level="seed").mean().T)
     wide = max((of_group, of_seed), key=lambda mean: np.diff(mean.interval(0.95))[0])
+    return Mean(of_group.estimate, wide.se, wide.df)
+
+
+def with_seeds(estimate: float, means: list[float], units: pd.DataFrame) -> Mean:
+    """t over the units' means, or units (rows) x seeds (columns) crossed, whichever is wider."""
+    by_unit = Mean(estimate, float(stats.sem(means)), len(means) - 1)
+    whole = units.dropna(axis=1)
+    if whole.shape[1] < 2:
+        return by_unit
+    wide = max((by_unit, crossed(whole)), key=lambda mean: np.diff(mean.interval(0.95))[0])
     return Mean(estimate, wide.se, wide.df)
 
 

@@ -280,7 +280,7 @@ def test_overlapping_draws_of_the_split_are_a_crossed_factor() -> None:
     ("draws", "words"),
     [
         ((range(6), range(4, 10), range(10, 16)), "speaker x split"),  # the third shares nobody with the others, by chance
-        ((range(6), range(5, 11), range(10, 16)), "t over the means of 3 splits that share few speakers"),
+        ((range(6), range(5, 11), range(10, 16)), "3 splits that share few speakers"),
     ],
 )
 def test_draws_that_share_few_speakers_are_no_folds(draws: tuple[range, ...], words: str) -> None:
@@ -298,7 +298,7 @@ def test_draws_that_share_few_speakers_are_no_folds(draws: tuple[range, ...], wo
 
 
 def test_draws_that_share_few_speakers_are_told_apart_from_seeds_too() -> None:
-    """Seeds that differ far more than the draws' means: the interval over seeds is the wider one there as anywhere."""
+    """Seeds that differ far more than the draws' means: the interval over draws and seeds is the wider one."""
     draws = (range(6), range(5, 11), range(10, 16))
     first, second = scores(0.06, speakers=16, seeds=9, noise=1e-3)
     first += np.tile([-0.2, 0.0, 0.2], 3)  # three seeds, the same in each draw
@@ -306,7 +306,7 @@ def test_draws_that_share_few_speakers_are_told_apart_from_seeds_too() -> None:
         out = [speaker for speaker in range(16) if speaker not in draws[column // 3]]
         first[0, out, column], second[0, out, column] = np.nan, np.nan
     found = of((first, second), splits=tuple(f"draw{k // 3}" for k in range(9)), seeds=(0, 1, 2) * 3, searched=False)
-    assert found.method == "crossed random effects (speaker x seed, over splits), Satterthwaite t"
+    assert found.method == "crossed random effects (split x seed) over 3 splits that share few speakers, Satterthwaite t"
     assert found.high - found.low > 0.4
 
 

@@ -1,0 +1,37 @@
+"""Draws of the split, and what the analysis of them says of itself."""
+
+from pathlib import Path
+
+import numpy as np
+
+from study.layout import FEW_SHARED, analyse, layout_of
+from study.method import analysis_words
+from study.results import load_results
+from tests.fake_study import fake_study
+
+
+def test_draws_that_share_few_speakers_know_that_they_share_their_seeds() -> None:
+    """A seed's own effect is in every draw: with t over the draws' means alone, 60 of 100 intervals would hold the truth."""
+    random, held = np.random.default_rng(1), 0
+    draws, own, seeds = 5, 6, 3
+    splits, numbers = zip(*[(f"draw{draw}", seed) for draw in range(draws) for seed in range(seeds)], strict=True)
+    first_of = np.repeat(np.arange(draws), seeds) * (own - 1)  # each draw's last speaker is the next one's first
+    speaker = np.arange(draws * (own - 1) + 1)[:, None]
+    inside = (speaker >= first_of) & (speaker < first_of + own)
+    for _ in range(300):
+        cells = random.normal(0, 0.02, (len(speaker), 1)) + np.tile(random.normal(0, 0.02, seeds), draws)
+        cells = np.where(inside, cells + random.normal(0, 0.02, cells.shape), np.nan)[None]
+        layout = layout_of(cells, splits, numbers, searched=False)
+        mean, words, folds = analyse(layout.runs(cells), layout)
+        held += mean.interval()[0] <= 0 <= mean.interval()[1]
+    assert held / 300 > 0.92
+    assert f"5 splits {FEW_SHARED}" in words
+    assert folds == 0
+
+
+def test_the_page_says_how_draws_that_share_few_speakers_were_analysed(tmp_path: Path) -> None:
+    splits = tuple(f"speaker-s{draw}" for draw in range(3))
+    fake_study(tmp_path, trials=2, seeds=3, speakers=9, splits=splits, shared=1, searches=3, confirm=("mtl", "control"))
+    results = load_results(tmp_path)
+    assert f"3 searches {FEW_SHARED}" in results.questions[0].contrast.method
+    assert "Primary analysis: a t over the splits' mean differences" in analysis_words(results)
