@@ -1,5 +1,6 @@
 """A confirm run's clips and pairs: Parquet files whose every page has a checksum, since a changed byte would be another score."""
 
+import base64
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 from sermtl.files import existing_file, whole_file
 from study.strangers import run_of
 
+ARROW_SCHEMA = b"ARROW:schema"  # where Arrow notes a table's own names and types, beside Parquet's
 MARKS = {"clips": "clip", "pairs": "clip_a"}  # a column that only this kind has
 
 
@@ -22,7 +24,15 @@ def read_predictions(path: Path) -> pa.Table:
 
     Of an older version's file a changed byte is not seen: it has no checksums.
     """
-    table = pq.read_table(existing_file(path), partitioning=None, page_checksum_verification=True)
+    try:
+        with pq.ParquetFile(existing_file(path), page_checksum_verification=True) as file:
+            table, noted = file.read(), (file.metadata.metadata or {}).get(ARROW_SCHEMA)
+        own = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(noted))) if noted else table.schema
+        # names and types have no checksum, but lie there twice: a changed name would be a run without that score
+        if (table.schema.names, table.schema.types) != (own.names, own.types):
+            raise OSError("names its columns in two ways")
+    except UnicodeDecodeError:
+        raise OSError("names its columns in what is no text") from None
     run = run_of(table)
     if run is not None and run.folder != "/".join(path.parts[-4:-1]):
         raise OSError(f"holds the predictions of {run.label}")
