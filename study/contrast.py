@@ -17,7 +17,7 @@ from study.verdict import Verdict, decide
 Array = NDArray[np.float64]
 FEWEST_SEEDS = 3
 FEWEST_SPEAKERS = 2
-MOST_FAILED = 0.2  # of an arm's runs: beyond, those that are left tell of themselves only
+MOST_FAILED = 0.2  # of an arm's runs, without a score: beyond, those that are left tell of themselves only
 FEW_SPEAKERS = 12  # below, folds over all speakers tell more than one test part
 
 
@@ -234,7 +234,7 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
         caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
     if any(design.failed):
-        caveats += (f"{_failed(c, design)}, and left out with their pairs.",)
+        caveats += (f"{_failed(c, design)}, and are left out with their pairs.",)
     reason = next(
         (
             reason
@@ -266,7 +266,7 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
 
 def _failed(c: Contrast, design: Design) -> str:
     first, second = design.failed
-    return f"{first} of {design.planned} runs of {c.first} and {second} of {c.second} failed"
+    return f"{first} of {design.planned} runs of {c.first} and {second} of {c.second} gave no score"
 
 
 def _seeds(n: int) -> str:

@@ -99,11 +99,14 @@ def _contrast(
 
 
 def _endings(evidence: Evidence, arms: tuple[str, str]) -> dict[str, Any]:
-    """Of the first look's runs: how many were declared for an arm, have not ended, and have failed."""
+    """Of the first look's runs: how many were declared for an arm, have not ended, and have ended without a score.
+
+    A run whose predictions cannot be read has none: which files are lost may be no accident either.
+    """
     planned = planned_runs(evidence.header)
-    ended = {arm: [r.state for r in evidence.of_records(arm) if r.identity.phase == "confirm" and r.look == 1] for arm in arms}
-    first, second = (sum(state != "COMPLETE" for state in ended[arm]) for arm in arms)
-    pending = sum(max(0, planned - len(states)) for states in ended.values())
+    ended = {arm: sum(r.identity.phase == "confirm" and r.look == 1 for r in evidence.of_records(arm)) for arm in arms}
+    first, second = (ended[arm] - sum(run.has(evidence.score) for run in evidence.of(arm)) for arm in arms)
+    pending = sum(max(0, planned - runs) for runs in ended.values())
     return {"planned": planned, "pending": pending, "failed": (first, second)}
 
 

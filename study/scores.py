@@ -74,10 +74,15 @@ def read_runs(folder: Path, records: Iterable[TrialRecord]) -> tuple[list[Run], 
         try:
             clips, pairs = (read_predictions(folder / path) if path else None for path in (record.predictions, record.pairs))
         except (OSError, pa.ArrowException) as error:
-            notes.append(f"{record.identity.folder}: its predictions cannot be read ({str(error).splitlines()[0]}); left out")
+            notes.append(f"{record.identity.folder}: its predictions cannot be read ({_why(error)}); left out")
             continue
         runs.append(Run(record, clips, pairs))
     return runs, notes
+
+
+def _why(error: Exception) -> str:
+    """An error on one line, without the place of the study, which is nobody's business."""
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
 
 
 def per_speaker(run: Run, score: Score, label: str = "", value: str = "") -> dict[str, float]:

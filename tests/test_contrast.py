@@ -115,10 +115,10 @@ def test_a_verdict_waits_for_the_last_declared_run() -> None:
 def test_runs_that_failed_stand_beside_the_verdict_and_many_forbid_it() -> None:
     found = of(scores(0.06, seeds=9), planned=10, failed=(1, 0))
     assert found.verdict == "helps"
-    assert "1 of 10 runs of first and 0 of second failed, and left out with their pairs." in found.caveats
+    assert "1 of 10 runs of first and 0 of second gave no score, and are left out with their pairs." in found.caveats
     found = of(scores(0.06, seeds=3), planned=10, failed=(7, 0))
     assert found.verdict == "no verdict"
-    assert found.reason.startswith("7 of 10 runs of first and 0 of second failed")
+    assert found.reason.startswith("7 of 10 runs of first and 0 of second gave no score")
 
 
 def test_settings_that_were_never_searched_need_no_nesting() -> None:

@@ -29,3 +29,23 @@ def test_another_runs_predictions_are_left_out_and_said(tmp_path: Path) -> None:
         "fake/emotion.control/confirm-0/speaker-s0-seed1001); left out",
     ]
     assert found.questions[0].contrast.n_seeds == 2
+
+
+def test_no_verdict_stands_on_the_predictions_that_are_left(tmp_path: Path) -> None:
+    """A run whose predictions are lost is as good as a failed one, and where the study lay is not in its report."""
+    fake_study(tmp_path, seeds=10, speakers=12, trials=2, questions=("emotion",), confirm=("mtl", "control"), effect=0.2)
+    assert load_results(tmp_path).questions[0].contrast.verdict == "helps"
+    for lost in (1, 3):
+        (tmp_path / f"predictions/emotion.mtl/confirm-0/speaker-s0-seed{999 + lost}/clips.parquet").unlink()
+        found = load_results(tmp_path)
+        contrast = found.questions[0].contrast
+        assert any(
+            f"{lost} of 10 runs of emotion.mtl and 0 of emotion.control gave no score" in words for words in contrast.caveats
+        )
+        if lost == 1:
+            assert contrast.verdict == "helps"
+            (tmp_path / "predictions/emotion.mtl/confirm-0/speaker-s0-seed1001/clips.parquet").write_bytes(b"no table")
+    assert contrast.verdict == "no verdict"
+    assert contrast.reason.startswith("3 of 10 runs of emotion.mtl")
+    assert sum("left out" in note for note in found.notes) == 3
+    assert not any(str(tmp_path) in note for note in found.notes)
