@@ -11,7 +11,7 @@ from sermtl.masking import mask_secrets
 from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_records import restore_records
-from study.mlflow_connection import one_line, sqlite_path, unreachable
+from study.mlflow_connection import default_uri, one_line, sqlite_path, unreachable
 from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, ending_scores, flat_params, is_parent, metric_name
 from study.record import TrialRecord
 from study.track_notes import Note, NoteWriter
@@ -60,12 +60,15 @@ class Mlflow:
         return path is None or path.exists()
 
     def _replace_damaged(self) -> list[str]:
-        """Set a SQLite file aside that is none, or has lost pages; a new one is then made from the records."""
+        """Set the study's own SQLite file aside where it is none, or has lost pages; a new one is then made from the records.
+
+        Any other file holds runs of other studies, which may be writing them now.
+        """
         import sqlite3
         from contextlib import closing
 
         path = sqlite_path(self._case.tracking_uri)
-        if path is None or not path.exists():
+        if path is None or not path.exists() or path.resolve() != sqlite_path(default_uri(self._case.folder)):
             return []
         try:
             with closing(sqlite3.connect(path, timeout=20)) as database:

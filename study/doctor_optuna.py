@@ -21,7 +21,7 @@ from study.doctor_records import restore_records
 from study.identity import Identity
 from study.opened import is_opened, read_opened
 from study.record import TrialRecord, write_record
-from study.store import FINISHED, Database, TrialBook, backup_path, database_path, open_storage
+from study.store import FINISHED, Database, TrialBook, backup_path, check_owner, database_path, open_storage
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class Optuna:
         for record in self._case.records().values():
             by_study.setdefault(optuna_study(record.identity), {})[record.identity.number] = record
         there = every_trial(storage, f"{self._case.header.name}/")
+        if storage.owner is not None:
+            check_owner(storage, self._case.header.name, storage.owner)
         found: list[Trouble] = []
         for name in sorted({**by_study, **there}):
             trials = {trial.number: trial for trial in there.get(name, [])}

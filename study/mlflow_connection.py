@@ -106,7 +106,7 @@ def prepare(uri: str) -> None:
         if isinstance(cause, sqlite3.OperationalError):
             raise cause from None  # locked, or the disk is full: worth another attempt
         if path is not None:
-            repair = "`python -m study.doctor NAME --fix` rebuilds it"
+            repair = "`python -m study.doctor NAME --fix` rebuilds a study's own; else restore it, or give another --tracking-uri"
             raise StudyError(f"{path}: not a usable MLflow database ({first_line(error)}); {repair}") from None
         if refused(error):
             raise StudyError(refusal(uri, error)) from None

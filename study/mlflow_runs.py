@@ -16,6 +16,7 @@ from sermtl.masking import mask_secrets
 from study.header import StudyHeader
 from study.identity import Identity
 from study.mlflow_connection import default_uri, move_artifacts, one_line, prepare, quiet_mlflow, sqlite_path, unreachable
+from study.owner import FOLDER, Owner, owner_of
 from study.record import TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
@@ -48,6 +49,7 @@ class MlflowRuns:
         from mlflow.exceptions import MlflowException
 
         self.header, self.uri = header, uri
+        self._owner = None if uri == default_uri(study_folder) else owner_of(study_folder, header)
         self.client = MlflowClient(uri, registry_uri=uri)
         served = uri.startswith(("http://", "https://"))
         self._artifacts = None if served else (study_folder.resolve() / "mlartifacts").as_uri()
@@ -70,12 +72,21 @@ class MlflowRuns:
             if found is None and not create:
                 raise StudyError(f"{mask_secrets(self.uri)}: holds no experiment of study {self.header.name!r}")
             if found is None:
-                return self.client.create_experiment(name, self._artifacts, tags=experiment_tags(self.header)), True
+                tags = experiment_tags(self.header) | ({FOLDER: self._owner.folder} if self._owner else {})
+                return self.client.create_experiment(name, self._artifacts, tags=tags), True
             if found.lifecycle_stage == "active" and found.tags.get("created") == self.header.created:
+                if self._owner is not None:
+                    self._own(found, self._owner, create)
                 return str(found.experiment_id), False
         raise StudyError(
             f"MLflow holds deleted experiments called {self.header.name!r}; remove them with `mlflow gc`, or use another --name"
         )
+
+    def _own(self, experiment: Any, owner: Owner, note: bool) -> None:
+        """Note where the study lies now. Raises StudyError where it is a copy of the one whose runs these are."""
+        owner.check_copy(f"the runs in {mask_secrets(self.uri)}", experiment.tags, "give it a --tracking-uri of its own")
+        if note and experiment.tags.get(FOLDER) != owner.folder:
+            self.client.set_experiment_tag(experiment.experiment_id, FOLDER, owner.folder)
 
     def _former_place(self) -> str | None:
         noted = str(self.client.get_experiment(self.experiment).artifact_location)

@@ -83,8 +83,7 @@ def command(options: Options) -> int:
         return 0
     with clear_lines(folder), lock_study(folder):
         if options.storage is not None:  # before the study is noted as being there
-            begun = read_header(folder).created if header_path(folder).exists() else header.created
-            check_server(options.storage, name, begun)
+            check_server(options.storage, folder, read_header(folder) if header_path(folder).exists() else header)
         sweep(folder)
         return run_study(options, settle(folder, header), folder, space, corpus, resources, cost, lines)
 

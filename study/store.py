@@ -35,12 +35,12 @@ from study.database import (
     is_file,
     refusal,
 )
-from study.header import header_path, read_header
+from study.header import StudyHeader, header_path, read_header
+from study.owner import BEGUN, FOLDER, Owner, owner_of
 from study.patience import PATIENCE_S, AwayError, Patience
 from study.rows import finish_trial, insert_trial, insert_values
 
 COPY_S = 5.0  # how long a copy waits for another process that holds the database
-OWNER = "begun"  # an Optuna study's attribute: when the study it belongs to was begun
 SPOILT = (ValueError, LookupError, TypeError, AttributeError, AssertionError)  # what reading a damaged database raises
 FINISHED = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAILED": TrialState.FAIL}
 
@@ -59,11 +59,11 @@ def backup_path(folder: Path) -> Path:
 class Database(RDBStorage):
     """Optuna's database, shared or not.
 
-    owner     when the study that uses it was begun: tells it from others of its name on the same server; '' for a file of its own
+    owner     the study that uses it, None for a file of its own
     patiently  calls that wait for a server which is away for a while
     """
 
-    def __init__(self, url: str, owner: str, patience_s: float) -> None:
+    def __init__(self, url: str, owner: Owner | None, patience_s: float) -> None:
         self.owner, self.patiently = owner, Patience(url, patience_s)
         arguments = {"connect_args": connect_arguments(url)} | ({} if is_file(url) else {"pool_pre_ping": True})
         super().__init__(url, engine_kwargs=arguments)
@@ -92,7 +92,7 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # what a damaged database is warned of, we say in one line
     path = database_path(folder)
     where = url or f"sqlite:///{path.resolve()}"
-    owner = read_header(folder).created if url is not None and header_path(folder).exists() else ""
+    owner = owner_of(folder, read_header(folder)) if url is not None and header_path(folder).exists() else None
     patiently = Patience(where, PATIENCE_S if wait else 0.0)
     if url is None and (what := odd(path)):
         raise StudyError(f"{path}: is {what}, not Optuna's database; `python -m study.doctor {folder} --fix` sets it aside")
@@ -120,24 +120,20 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     return storage
 
 
-def check_server(url: str, name: str, created: str) -> None:
-    """Raise StudyError unless a study's database server answers and holds no other study of its name."""
+def check_server(url: str, folder: Path, header: StudyHeader) -> None:
+    """Raise StudyError unless a study's database answers, and the trials that it holds under the study's name are its own."""
     storage = open_storage(Path(), url)
     try:
-        for other in storage.get_all_studies():
-            if other.study_name.startswith(f"{name}/"):
-                check_owner(other.study_name, other.user_attrs, created)
+        check_owner(storage, header.name, owner_of(folder, header))
     finally:
         storage.engine.dispose()
 
 
-def check_owner(name: str, attributes: dict[str, Any], owner: str) -> None:
-    """Raise StudyError when an Optuna study is another study's of the same name, which must not be touched."""
-    begun = attributes.get(OWNER, owner)
-    if owner and begun != owner:
-        raise StudyError(
-            f"the database holds {name!r} of another study, begun {begun}; give this one another --name, or a database of its own"
-        )
+def check_owner(storage: RDBStorage, name: str, owner: Owner) -> None:
+    """Raise StudyError when Optuna studies of that study's name are not its own: they must not be touched."""
+    for other in storage.get_all_studies():
+        if other.study_name.startswith(f"{name}/"):
+            owner.check_trials(other.study_name, other.user_attrs)
 
 
 def _prepare_sqlite(path: Path) -> None:
@@ -209,16 +205,18 @@ class TrialBook:
             self.study.add_trial(trial)
 
     def _find_or_create(self) -> int:
-        """The study's id in the database. Raises StudyError when it is another study's of the same name."""
+        """The study's id in the database. Raises StudyError when it is another study's, which must not be touched."""
         storage, owner = self._storage, self._storage.owner
         try:
             study_id = storage.get_study_id_from_name(self.name)
         except KeyError:
             study_id = storage.create_new_study([StudyDirection.MAXIMIZE], self.name)
-        attributes = storage.get_study_user_attrs(study_id)
-        check_owner(self.name, attributes, owner)
-        if owner and OWNER not in attributes:
-            storage.set_study_user_attr(study_id, OWNER, owner)
+        if owner is not None:
+            noted = storage.get_study_user_attrs(study_id)
+            owner.check_trials(self.name, noted)
+            for key, value in ((BEGUN, owner.begun), (FOLDER, owner.folder)):
+                if noted.get(key) != value:
+                    storage.set_study_user_attr(study_id, key, value)
         return study_id
 
     @property

@@ -190,9 +190,9 @@ def test_another_study_of_the_same_name_on_the_server_is_left_alone(postgres: Po
     header = new_study(tmp_path / "first")
     storage = open_storage(tmp_path / "first", url)
     drawn(TrialBook(storage, f"{header.name}/emotion.mtl/search-0"))
-    check_server(url, header.name, header.created)
+    check_server(url, tmp_path / "first", header)
     with pytest.raises(StudyError, match=r"of another study, begun 2026-01-01.*another --name"):
-        check_server(url, header.name, "2026-02-02T00:00:00+00:00")
+        check_server(url, tmp_path / "second", replace(header, created="2026-02-02T00:00:00+00:00"))
     new_study(tmp_path / "second", created="2026-02-02T00:00:00+00:00")
     other = open_storage(tmp_path / "second", url)
     with pytest.raises(StudyError, match="of another study"):
