@@ -91,7 +91,7 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
         versions=versions(),
         device=device,
         command=mask_secrets(command),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),  # tells two studies of one name apart
         storage=without_password(storage) if storage else "",
     )
 

@@ -167,7 +167,7 @@ class _Examination:
             model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
             chosen = (self._case.folder / "winners" / f"{arm}-search{search}.toml").exists()
             runs = self._runs.get(record.identity.folder, [])
-            if chosen and model.exists() and not any(registered(self._store.client, record, run.info.run_id) for run in runs):
+            if chosen and model.exists() and not any(registered(self._store, record, run.info.run_id) for run in runs):
                 yield f"{arm} search {search}", "its winner's model is not in MLflow's registry", self._registering(arm, record)
 
     # ---- repairs -------------------------------------------------------------------------------------------------

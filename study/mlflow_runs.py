@@ -31,6 +31,7 @@ Rows = dict[int, tuple[int, Mapping[str, float]]]  # epoch → (time in ms since
 class MlflowRuns:
     """One study's experiment in an MLflow store.
 
+    has_its_name  whether the experiment is called as the study; not where another study had the name before
     open        runs found RUNNING or SCHEDULED when connecting, by identity: what an interrupted driver left
     moved_from  the URI of the study's former place, where it was moved or copied with its SQLite file; else None
     """
@@ -68,6 +69,7 @@ class MlflowRuns:
     def _experiment(self, create: bool) -> tuple[str, bool]:
         """The experiment's id and whether it was made just now. Another study of the same name on the server is left alone."""
         for name in (self.header.name, f"{self.header.name} ({self.header.created})"):
+            self.has_its_name = name == self.header.name
             found = self.client.get_experiment_by_name(name)
             if found is None and not create:
                 raise StudyError(f"{mask_secrets(self.uri)}: holds no experiment of study {self.header.name!r}")

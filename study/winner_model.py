@@ -4,6 +4,7 @@ The model is saved as code (`study.served_model`) and weights, nothing pickled, 
 serves where this project is not installed.
 """
 
+import re
 import shutil
 import tempfile
 from importlib.metadata import version
@@ -21,9 +22,13 @@ KEPT_AT = "artifacts/model.pt"  # below a logged model's place
 REQUIREMENTS = ("mlflow", "numpy", "pydantic", "pyarrow", "scipy", "soundfile", "torch")
 
 
-def model_name(study: str, arm: str) -> str:
-    """The winner's name in the registry."""
-    return f"{study}-{arm}"
+def model_name(store: MlflowRuns, arm: str) -> str:
+    """The winner's name in the registry: STUDY-ARM, or STUDY-BEGUN-ARM where another study has the name on this server.
+
+    The registry has no experiments: the alias `winner` of one name would go over to the other study's model.
+    """
+    begun = "" if store.has_its_name else f"-{re.sub('[^0-9T.]', '', store.header.created.partition('+')[0])}"
+    return f"{store.header.name}{begun}-{arm}"
 
 
 def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: str | None, model_path: Path) -> None:
@@ -33,8 +38,8 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     """
     if run_id is None or not model_path.is_file():
         raise StudyError(f"{record.identity.label}: no {'MLflow run' if run_id is None else f'model at {model_path}'}")
-    client, name = store.client, model_name(record.identity.study, arm)
-    for made in versions(client, record, run_id):
+    client, name = store.client, model_name(store, arm)
+    for made in versions(store, record, run_id):
         if holds_model(made):
             return
         client.delete_model_version(name, made.version)
@@ -54,15 +59,15 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
 
 
-def versions(client: Any, record: TrialRecord, run_id: str) -> list[Any]:
+def versions(store: MlflowRuns, record: TrialRecord, run_id: str) -> list[Any]:
     """The versions that the registry holds of this run's model, as its arm's winner."""
-    name = model_name(record.identity.study, record.identity.arm)
-    return [found for found in client.search_model_versions(f"name='{name}'") if found.run_id == run_id]
+    name = model_name(store, record.identity.arm)
+    return [found for found in store.client.search_model_versions(f"name='{name}'") if found.run_id == run_id]
 
 
-def registered(client: Any, record: TrialRecord, run_id: str) -> bool:
+def registered(store: MlflowRuns, record: TrialRecord, run_id: str) -> bool:
     """Whether the registry holds this run's model, its file included where that can be seen from here."""
-    return any(holds_model(version) for version in versions(client, record, run_id))
+    return any(holds_model(version) for version in versions(store, record, run_id))
 
 
 def holds_model(version: Any) -> bool:
@@ -76,7 +81,7 @@ def fetch_model(store: MlflowRuns, record: TrialRecord, to: Path) -> bool:
     from mlflow.artifacts import download_artifacts
 
     run_id = store.find(record.identity.label)
-    for made in versions(store.client, record, run_id) if run_id else []:
+    for made in versions(store, record, run_id) if run_id else []:
         if holds_model(made):
             with tempfile.TemporaryDirectory() as folder:
                 found = download_artifacts(f"{made.source}/{KEPT_AT}", dst_path=folder, tracking_uri=store.uri)

@@ -14,10 +14,11 @@ import pytest
 
 from sermtl.config import read_config
 from sermtl.errors import StudyError
-from study.declare import study_name
+from study.declare import make_header, study_name
 from study.options import read_options
 from study.record import read_records
 from study.run import main
+from tests.driving import toy_space
 from tests.tiny import make_tiny
 
 SPACE = """
@@ -190,6 +191,12 @@ def test_a_study_name_stays_in_its_folder() -> None:
     for bad in ("", "../up", "a/b", ".hidden", "a..b", "x" * 81, "a b"):
         with pytest.raises(StudyError, match="is not a study's name"):
             study_name(bad)
+
+
+def test_two_studies_begun_in_one_second_are_two(tmp_path: Path) -> None:
+    """As when one command is started on two hosts at once: by this alone their trials are told apart on a server."""
+    space, corpus = toy_space(tmp_path), make_tiny(tmp_path / "tiny.arrow")
+    assert len({make_header("demo", space, corpus, "cpu", "").created for _ in range(3)}) == 3
 
 
 def test_the_default_space_is_the_two_questions() -> None:

@@ -304,6 +304,23 @@ def test_a_name_that_another_study_took_is_left_alone(tmp_path: Path, template: 
     assert set(mlflow_runs(tmp_path, uri)) == {"demo/emotion.mtl/search-0", identity(0).label}
 
 
+def test_a_winner_does_not_take_the_place_of_another_studys_of_the_same_name(tmp_path: Path, template: Path) -> None:
+    """`models:/demo-emotion.mtl@winner` is the first study's, whoever comes later."""
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'shared.db'}"
+    (tmp_path / "shared.db").write_bytes(template.read_bytes())
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    for number, created in enumerate(("2026-01-01T00:00:00+00:00", "2026-02-02T00:00:00.123456+00:00")):
+        folder = tmp_path / str(number) / "demo"
+        tracker = Tracker(folder, new_study(folder, created=created), tracking_uri=uri)
+        tracker.winner("emotion.mtl", keep(folder, make_record(identity(number))), tmp_path / "model.pt")
+        assert tracker.close() == 0
+    client = MlflowClient(uri, registry_uri=uri)
+    for name, label in (("demo-emotion.mtl", identity(0).label), ("demo-20260202T000000.123456-emotion.mtl", identity(1).label)):
+        assert client.get_model_version_by_alias(name, "winner").tags["identity"] == label
+
+
 def test_confusion_matrices_are_figures(tracker: Tracker, folder: Path) -> None:
     who = identity()
     tracker.run_started(who, CONFIG, {})
