@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 
 from sermtl.errors import StudyError
 from study.doctor import main
@@ -71,6 +73,38 @@ def test_a_record_under_another_runs_name_counts_for_nobody(folder: Path) -> Non
         read_records(folder)
     repaired(folder)
     assert len(read_records(folder)) == 14
+
+
+def test_a_database_that_holds_another_study_of_this_name_is_left_as_it_is(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--storage` is where the trials are, or are to go: another study's of the same name would be taken for this one's."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    other = tmp_path / "elsewhere" / "demo"
+    shutil.copytree(folder, other)
+    for study, begun in ((folder, "2026-01-01T00:00:00+00:00"), (other, "2026-02-02T00:00:00+00:00")):
+        write_header(study, replace(read_header(study), storage="", created=begun))
+    assert main([str(other), "--storage", url, "--fix"]) == 0
+    before = all_trials(url)
+    record = record_path(folder, Identity("demo", "emotion.mtl", 2, "search", "speaker-s0", 10_002))
+    kept = read_record(record)
+    record.unlink()
+    keep(folder, replace(kept, value=0.9))
+    capsys.readouterr()
+    assert main([str(folder), "--storage", url, "--fix"]) == 1
+    assert "the database holds 'demo/confirm' of another study, begun 2026-02-02" in capsys.readouterr().out
+    assert all_trials(url) == before
+    assert read_header(folder).storage == ""
+
+
+def all_trials(url: str) -> dict[str, tuple[int, Any, list[FrozenTrial]]]:
+    """Every Optuna study of a database: its id, whose it is, its trials."""
+    storage = RDBStorage(url)
+    try:
+        studies = storage.get_all_studies()
+        return {s.study_name: (s._study_id, s.user_attrs, storage.get_all_trials(s._study_id)) for s in studies}
+    finally:
+        storage.engine.dispose()
 
 
 def foreign(folder: Path, **changes: Any) -> None:
