@@ -14,7 +14,6 @@ the test part and when; a search can then no longer be extended under the same n
 
 import contextlib
 import getpass
-import json
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -31,14 +30,14 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
-from sermtl.files import write_text
 from sermtl.tasks import make_tasks
+from study.baselines import Baselines, read_baselines, write_baselines
 from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
 from study.identity import CONFIRM_SEEDS, Identity
 from study.job import Job
 from study.journal import Journal
-from study.opened import Opened, opened_path, read_opened
+from study.opened import Opened, read_opened, write_opened
 from study.predictions import write_predictions
 from study.prune import RungPruner
 from study.record import TrialRecord, read_records
@@ -220,7 +219,7 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
     write_winners(plan, winners, SEED)
     looks = open_test_part(plan.folder, seeds, declared_seeds or seeds)
     runs = plan_runs(plan, winners, looks)
-    write_baselines(plan, runs)
+    keep_baselines(plan, runs)
     storage = open_storage(plan.folder, plan.storage, wait=True)
     records = read_records(plan.folder)
     journal = Journal(plan.folder, plan.tracker, plan.view, spent_s=sum(record.device_s for record in records))
@@ -237,22 +236,21 @@ def open_test_part(folder: Path, seeds: int, declared: int) -> list[int]:
         looks.append(seeds)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     by = f"{getpass.getuser()}@{socket.gethostname()}"
-    write_text(opened_path(folder), json.dumps({"opened": now, "by": by, **opened}, indent=1) + "\n")
+    write_opened(folder, Opened(**{"opened": now, "by": by, **opened}))
     return looks
 
 
-def write_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
+def keep_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
     """What each task's score must beat on each split's test part: chance, and a clip's duration alone."""
-    path = plan.folder / "baselines.json"
-    rows: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # there is none yet, or a damaged one: it is made again
-        rows = dict(json.loads(path.read_text(encoding="utf-8")))
+    rows: Baselines = {}
+    with contextlib.suppress(StudyError):  # damaged or another study's: they are made again
+        rows = read_baselines(plan.folder)
     names = dict.fromkeys(task for question in plan.space.questions for task in (question.main, *question.auxiliary))
     for run in {run.split: run for run in runs}.values():
         if run.split not in rows:
             split = split_of(plan.corpus.address, plan.corpus.checksum, run.config)
             rows[run.split] = baselines(plan.corpus, split, make_tasks(tuple(names), plan.corpus), run.config.train_on_dev)
-    write_text(path, json.dumps(rows, indent=1) + "\n")
+    write_baselines(plan.folder, rows)
 
 
 # ---- on the worker -------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The doctor on records: damaged ones are restored from MLflow, which was told the same; half-written files go."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -9,12 +8,12 @@ from typing import Any
 
 from sermtl.config import make_config
 from sermtl.errors import StudyError, UserError
-from sermtl.files import write_text
+from study.baselines import baselines_path, read_baselines
 from study.case import Case, Finding, set_aside
 from study.identity import Identity
 from study.ledger import record_folders
 from study.mlflow_runs import MlflowRuns
-from study.opened import opened_path, read_opened
+from study.opened import Opened, opened_path, read_opened, write_opened
 from study.record import TrialRecord, write_record
 
 
@@ -44,7 +43,7 @@ class Records:
             if path == opened_path(self._case.folder):
                 if path.is_dir():
                     done.append(f"{self._name(path)}: set aside as {set_aside(path).name}")
-                write_text(path, json.dumps(opened_again(self._case), indent=1) + "\n")
+                write_opened(self._case.folder, opened_again(self._case))
                 done.append(f"{self._name(path)}: written from the confirm runs' records")
             else:
                 done.append(f"{self._name(path)}: set aside as {set_aside(path).name}; the study's command makes it again")
@@ -63,17 +62,15 @@ class Records:
         return sorted(self._case.folder.rglob(".*.part*"))
 
     def _notes(self) -> Iterator[tuple[Path, str]]:
-        """`opened.json` and `baselines.json`, where they are damaged or missing, and why they cannot be used."""
+        """`opened.json` and `baselines.json`, where they are damaged, missing or another study's, and why they cannot be used."""
         try:
             read_opened(self._case.folder)
         except StudyError as error:
             yield opened_path(self._case.folder), _reason(error)
-        baselines = self._case.folder / "baselines.json"
         try:
-            if baselines.exists():
-                dict(json.loads(baselines.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            yield baselines, f"damaged ({error})"
+            read_baselines(self._case.folder)
+        except StudyError as error:
+            yield baselines_path(self._case.folder), _reason(error)
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self._case.folder))
@@ -84,14 +81,14 @@ def _reason(error: StudyError) -> str:
     return str(error).partition(": ")[2].partition(";")[0]
 
 
-def opened_again(case: Case) -> dict[str, Any]:
+def opened_again(case: Case) -> Opened:
     """`opened.json` as the confirm runs' records tell it: when, by whom, and the seeds per arm after each look."""
     confirmed = [record for record in case.records().values() if record.identity.phase == "confirm"]
     looks = [int(case.header.budget["seeds"])]
     for look in range(2, max((record.look for record in confirmed), default=1) + 1):
         looks.append(len({record.identity.seed for record in confirmed if record.look <= look}))
     opened = min((record.started for record in confirmed), default=datetime.now(UTC).isoformat(timespec="seconds"))
-    return {"opened": opened, "by": "study.doctor, from the records", "looks": looks}
+    return Opened(opened=opened, by="study.doctor, from the records", looks=looks)
 
 
 def restore_records(case: Case, folders: Iterable[str]) -> list[str]:

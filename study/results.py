@@ -5,13 +5,8 @@ Read are the header, the records, the confirm runs' Parquet files, `baselines.js
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
-from sermtl.config import RunConfig, explain
-from sermtl.errors import StudyError
-from sermtl.files import existing_file
+from sermtl.config import RunConfig
 from study.answer import (
     ArmResult,
     ArmScores,
@@ -26,10 +21,12 @@ from study.answer import (
     Square,
     Winner,
 )
+from study.baselines import read_baselines
 from study.contrast import Contrast, Interval, McNemar, with_family
 from study.evidence import gather
 from study.forecast import in_words, read_forecast
 from study.header import StudyHeader, planned_runs, read_header
+from study.opened import noted
 from study.question import answer, declared_contrast
 from study.record import TrialRecord, read_records
 from study.scores import Run, read_runs
@@ -56,9 +53,6 @@ __all__ = [
 ]
 
 
-Values = TypeVar("Values")
-
-
 def load_results(folder: Path) -> Results:
     """Everything the report tells of a study, finished or not. Raises StudyError where a file is not what it should be."""
     header, records = read_header(folder), read_records(folder)
@@ -71,8 +65,8 @@ def load_results(folder: Path) -> Results:
         records=records,
         arms={arm: scores for evidence in gathered for arm, scores in evidence.scores.items()},
         questions=tuple(answer(evidence, verdict, gathered) for evidence, verdict in zip(gathered, verdicts, strict=True)),
-        baselines=_read_json(folder / "baselines.json", _BASELINES),
-        opened=_read_json(folder / "opened.json", _OPENED),
+        baselines=read_baselines(folder),
+        opened=dict(noted(folder) or {}),
         notes=(*_notes(header, records), *unreadable, *strange),
         forecast=in_words(told, duration) if (told := read_forecast(folder)) is not None else "",
     )
@@ -88,21 +82,6 @@ def _own(header: StudyHeader, runs: Sequence[Run]) -> tuple[list[Run], list[str]
         else:
             notes.append(f"{run.record.identity.folder}: its predictions are not this study's (a file {why}); left out")
     return own, notes
-
-
-_BASELINES = TypeAdapter(dict[str, dict[str, dict[str, float]]])
-_OPENED = TypeAdapter(dict[str, str | list[int]])
-
-
-def _read_json(path: Path, kind: TypeAdapter[Values]) -> Values | dict[str, Any]:
-    """A JSON object of that kind, {} where there is no such file yet. Raises StudyError naming the file."""
-    try:
-        return kind.validate_json(existing_file(path).read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        what = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise StudyError(f"{path}: not what it should hold ({what}); run `python -m study.doctor` on the study") from None
 
 
 PAPERS = ("width", "clip_s", "bins", "frames", "frequency_scale", "amplitude", "evaluation_cuts", "mixup")

@@ -1,6 +1,7 @@
 """What lies in a study's folder and is not the study's: another study's files, and runs that this one cannot have."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -35,6 +36,19 @@ def strange_run(header: StudyHeader, run: Identity, seeds: int = 0) -> str | Non
 def _beyond(what: str, number: int, most: int) -> str | None:
     """Optuna would be given all the trials before it."""
     return None if 0 <= number < most else f"is {what} {number} of {most}, counted from 0"
+
+
+def whose(header: StudyHeader | None) -> dict[str, str]:
+    """What a note of the test part says of its study: name and moment, since another folder's may have the same name."""
+    return {} if header is None else {"study": header.name, "begun": header.created}
+
+
+def strange_note(header: StudyHeader, told: Mapping[str, Any]) -> str | None:
+    """Why such a note is not this study's, None where it is or where it does not say whose it is."""
+    own = whose(header)
+    if all(told.get(key, value) == value for key, value in own.items()):
+        return None
+    return f"is of study {told.get('study')!r} begun {told.get('begun')}, not of {header.name!r} begun {header.created}"
 
 
 def strange_table(header: StudyHeader, table: pa.Table) -> str | None:

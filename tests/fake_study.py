@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from sermtl.config import RunConfig
 from sermtl.tasks import age_band
 from sermtl.verification import balanced_accuracy, equal_error_rate
+from study.baselines import write_baselines
 from study.header import CorpusHeader, QuestionHeader, SplitHeader, StudyHeader, write_header
 from study.identity import Identity
+from study.opened import Opened, write_opened
 from study.record import TrialRecord, write_record
 
 EMOTIONS = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
@@ -87,8 +89,8 @@ def fake_study(
                     for run_seed in range(1000, 1000 + seeds):
                         _confirm(fake, question, arm, search, split, run_seed, levels)
     baselines = {"emotion": {"chance": 1 / 6, "duration_only": 0.21}, "speaker": {"chance": 0.5, "duration_only": 0.537}}
-    (folder / "baselines.json").write_text(json.dumps(dict.fromkeys(splits, baselines)))
-    (folder / "opened.json").write_text(json.dumps({"opened": "2026-01-02T03:04:05+00:00", "by": "confirm"}))
+    write_baselines(folder, dict.fromkeys(splits, baselines))
+    write_opened(folder, Opened(opened="2026-01-02T03:04:05+00:00", by="confirm"))
     return header
 
 

@@ -10,6 +10,7 @@ import pytest
 from sermtl.config import read_config
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
+from study.baselines import read_baselines
 from study.confirm import SEED, ConfirmQueue, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
 from study.execute import Plan, run_searches
 from study.identity import Identity
@@ -179,8 +180,7 @@ def test_real_runs_write_predictions_pairs_and_winners(tmp_path: Path, tiny_corp
         assert right == pytest.approx(record.test_scores["emotion_accuracy"])
         assert json.loads(clips.schema.metadata[b"sermtl"])["identity"] == vars(record.identity)
         assert pairs["threshold"].to_numpy() == pytest.approx(record.test_scores["speaker_threshold"])
-    baselines = json.loads((plan.folder / "baselines.json").read_text())
-    assert set(baselines[records[0].identity.split]) == {"emotion", "speaker"}
+    assert set(read_baselines(plan.folder)[records[0].identity.split]) == {"emotion", "speaker"}
     winner = read_config(plan.folder / "winners" / "emotion.mtl-search0.toml")
     assert (winner.learning_rate, winner.auxiliary, winner.seed) == (0.01, {"speaker": 0.3}, SEED)
     assert isinstance(plan.tracker, SilentTracker)

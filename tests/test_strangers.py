@@ -1,8 +1,13 @@
 """Files that are sound and another run's or study's: no number of theirs gets into a report."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
+import pytest
+
+from sermtl.errors import StudyError
 from study.results import load_results
 from tests.fake_study import fake_study
 
@@ -49,3 +54,39 @@ def test_no_verdict_stands_on_the_predictions_that_are_left(tmp_path: Path) -> N
     assert contrast.reason.startswith("3 of 10 runs of emotion.mtl")
     assert sum("left out" in note for note in found.notes) == 3
     assert not any(str(tmp_path) in note for note in found.notes)
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> tuple[Path, Path]:
+    """Two studies with the same splits; the second with another name, and begun at another time."""
+    for name in ("fake", "other"):
+        fake_study(tmp_path / name, seeds=1, speakers=4, trials=2, questions=("emotion",), confirm=("mtl", "control"), name=name)
+    return tmp_path / "fake", tmp_path / "other"
+
+
+@pytest.mark.parametrize("name", ["opened.json", "baselines.json"])
+def test_another_studys_notes_of_the_test_part_get_into_no_report(twins: tuple[Path, Path], name: str) -> None:
+    """What a score must beat, who opened the test part and how often: as good as the true ones, and another study's."""
+    shutil.copy(twins[1] / name, twins[0])
+    with pytest.raises(StudyError, match=rf"{name}: is of study 'other' begun 2026-01-01.*, not of 'fake' begun 2026-01-01"):
+        load_results(twins[0])
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [("opened.json", "T03:", "T04:"), ("baselines.json", "0.21", "0.31")])
+def test_a_changed_digit_of_such_a_note_gets_into_no_report(twins: tuple[Path, Path], name: str, old: str, new: str) -> None:
+    text = (twins[0] / name).read_text()
+    assert old in text
+    (twins[0] / name).write_text(text.replace(old, new, 1))
+    with pytest.raises(StudyError, match=rf"{name}: .*its digest does not fit"):
+        load_results(twins[0])
+
+
+def test_notes_of_an_older_version_do_not_say_whose_they_are(twins: tuple[Path, Path]) -> None:
+    folder, row = twins[0], {"emotion": {"chance": 0.25}}
+    (folder / "opened.json").write_text('{"opened": "then", "by": "someone", "looks": [1]}')
+    (folder / "baselines.json").write_text(json.dumps({"speaker-s0": row}))
+    found = load_results(folder)
+    assert (found.opened["by"], found.baselines) == ("someone", {"speaker-s0": row})
+    (folder / "baselines.json").write_text(json.dumps({"speaker-s1": row}))
+    with pytest.raises(StudyError, match=re.escape("baselines.json: is of split 'speaker-s1', which the study does not have")):
+        load_results(folder)

@@ -41,7 +41,7 @@ DRIVER = {
     "log-ending": Window(("study/track_notes.py:NoteWriter.finish",), 20000),
     "backup": Window(("study/store.py:backup",), 60),
     "confirm": Window(
-        ("study/winners.py:write_winners", "study/confirm.py:open_test_part", "study/confirm.py:write_baselines"), 800
+        ("study/winners.py:write_winners", "study/confirm.py:open_test_part", "study/confirm.py:keep_baselines"), 800
     ),
     "page": Window(("study/report.py:write_report",), 20000),
     "leave": Window(("study/track.py:Tracker.close", "study/loop.py:Loop.settle"), 300),

@@ -11,9 +11,12 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from sermtl.errors import StudyError
+from study.baselines import read_baselines, write_baselines
+from study.confirm import open_test_part
 from study.doctor import main
 from study.header import QuestionHeader, read_header, write_header
 from study.identity import Identity
+from study.opened import Opened, write_opened
 from study.predictions import write_predictions
 from study.record import read_record, read_records, record_path
 from tests.doctor.doctored import found, predictions_of, repaired, states
@@ -73,6 +76,23 @@ def test_a_record_under_another_runs_name_counts_for_nobody(folder: Path) -> Non
         read_records(folder)
     repaired(folder)
     assert len(read_records(folder)) == 14
+
+
+def test_another_studys_notes_of_the_test_part_are_put_right(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "demo"
+    shutil.copytree(folder, other)
+    write_header(other, replace(read_header(other), created="2026-02-02T00:00:00+00:00"))
+    write_opened(other, Opened(opened="2026-02-03T00:00:00+00:00", by="ann", looks=[2, 9]))
+    write_baselines(other, {"speaker-s0": {"emotion": {"chance": 0.9}}})
+    for name in ("opened.json", "baselines.json"):
+        shutil.copy(other / name, folder)
+    why = "is of study 'demo' begun 2026-02-02T00:00:00+00:00, not of 'demo' begun 2026-01-01T00:00:00+00:00"
+    assert found(folder) == [f"files opened.json: {why}", f"files baselines.json: {why}"]
+    with pytest.raises(StudyError, match=r"opened.json: is of study"):
+        open_test_part(folder, 2, 2)
+    repaired(folder)
+    assert open_test_part(folder, 2, 2) == [2]
+    assert read_baselines(folder) == {}
 
 
 def test_a_database_that_holds_another_study_of_this_name_is_left_as_it_is(
