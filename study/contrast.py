@@ -32,7 +32,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class McNemar:
-    """Clips that only one of two models gets right, of one seed on one split; `p` takes clips as independent, as they are not."""
+    """Clips that only one of two models gets right; `p` takes clips as independent, as they are not.
+
+    split, seed, search: of the one run of either arm, the first that both have finished; searches are counted from 0.
+    """
 
     split: str
     seed: int
@@ -40,6 +43,7 @@ class McNemar:
     only_second: int
     p: float
     warning: str
+    search: int = 0
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,9 @@ def contrast_words(results: Results) -> tuple[str, ...]:
     for question in results.questions:
         if found := question.contrast.mcnemar:
             right = f"{found.only_first} right with the multi-task arm only, {found.only_second} with the control only"
-            name = printable(question.header.name) + (", search 1" if question.contrast.n_searches > 1 else "")
+            name = printable(question.header.name) + (
+                f", search {found.search + 1}" if results.header.budget.get("searches", 1) > 1 else ""
+            )
             on = f" on {printable(found.split)}" if question.contrast.n_splits > 1 else ""
             words.append(f"McNemar on the clips of seed {found.seed}{on} ({name}): {right}, p {p_value(found.p)}. {found.warning}")
     return tuple(words)

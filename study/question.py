@@ -198,8 +198,8 @@ def _mcnemar(evidence: Evidence, names: tuple[str, str]) -> McNemar | None:
     clips = [clip for clip in right if clip in other]
     only_first = sum(right[clip] and not other[clip] for clip in clips)
     only_second = sum(other[clip] and not right[clip] for clip in clips)
-    _, split, seed = both[0]
-    return McNemar(split, seed, only_first, only_second, mcnemar_p(only_first, only_second), MCNEMAR_WARNING)
+    search, split, seed = both[0]
+    return McNemar(split, seed, only_first, only_second, mcnemar_p(only_first, only_second), MCNEMAR_WARNING, search)
 
 
 def _delta_m(evidence: Evidence, gathered: Sequence[Evidence]) -> float:

@@ -284,6 +284,18 @@ def test_arms_that_lost_unlike_runs_are_told_though_they_have_as_many(folder: Pa
     assert any("do not add up" in note for note in arms_table(question, {}).notes)
 
 
+def test_the_clip_test_is_of_the_first_search_that_both_arms_have_finished(tmp_path: Path) -> None:
+    fake_study(tmp_path, seeds=3, speakers=4, trials=2, searches=2, questions=("emotion",), confirm=("mtl", "control"))
+
+    def failed(r) -> bool:
+        return (r.identity.arm, r.identity.search, r.identity.phase) == ("emotion.control", 0, "confirm")
+
+    rewrite(tmp_path, failed, state="FAILED", reason="loss is nan", predictions=None, pairs=None, test_scores={}, value=None)
+    found = load_results(tmp_path).questions[0].contrast.mcnemar
+    assert found is not None
+    assert (found.search, found.seed) == (1, 1000)
+
+
 def test_an_equal_error_rate_has_an_interval_from_three_seeds_on(tmp_path: Path) -> None:
     """Not three runs: two seeds on each of two folds are four."""
     folds = ("speaker-s0-fold0of2", "speaker-s0-fold1of2")

@@ -244,6 +244,14 @@ def test_the_clip_test_never_stands_without_its_warning(results: Results) -> Non
     assert "the clips of seed 7 on speaker-s0 (" in contrast_words(replace(results, questions=(draws,)))[1]
 
 
+def test_the_clip_test_names_the_search_that_it_is_of(results: Results) -> None:
+    """Not the first one, where an arm's runs of that have failed."""
+    found = McNemar("speaker-s0", 7, 12, 3, 0.035, "clips are not independent", search=1)
+    question = replace(results.questions[0], contrast=replace(results.questions[0].contrast, mcnemar=found, n_searches=1))
+    assert results.header.budget["searches"] == 2
+    assert "(emotion, search 2)" in contrast_words(replace(results, questions=(question,)))[1]
+
+
 def test_design_in_words(results: Results, tmp_path: Path) -> None:
     words = " ".join(how_words(results))
     assert "each searched 2 times with 12 trials, for dev" in words
