@@ -106,10 +106,10 @@ def square_table(question: QuestionResult) -> Table | None:
     columns = ("recipe", "second task off, %", "second task on, %", "what the task changes, points")
     title = f"{question_short(question)}: better task or better recipe? Mean test {score_words(question.score)}"
     notes = ("The control is bottom left, the multi-task arm top right. Differences with their 95 % interval; no verdicts here.",)
-    return Table(title, columns, "tnnn", tuple(rows), notes + _unlike_runs(question))
+    return Table(title, columns, "tnnn", tuple(rows), notes + unlike_runs(question))
 
 
-def _unlike_runs(question: QuestionResult) -> tuple[str, ...]:
+def unlike_runs(question: QuestionResult) -> tuple[str, ...]:
     """What must be said where an arm has runs that another lacks: means and differences are then not of the same runs."""
     runs = {arm.means[question.score].n if question.score in arm.means else 0 for arm in question.arms}
     beside = [question.contrast, *(c for pair in question.placebo.values() for c in pair), *question.any_head.values()]
@@ -147,7 +147,7 @@ def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -
         "score: its means differ from these where speakers have few clips, or unlike numbers of them.",
     )
     title = f"{question_short(question)}: test scores of every confirmed arm"
-    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes + _unlike_runs(question), data)
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes + unlike_runs(question), data)
 
 
 def _shown_scores(question: QuestionResult) -> list[str]:

@@ -14,7 +14,7 @@ from study.paper_results import (
     recomputed_gain,
     relative_gain,
 )
-from study.tables import Row, Table
+from study.tables import Row, Table, unlike_runs
 from study.wording import number, percent, signed, way
 
 
@@ -38,13 +38,15 @@ def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
     ours = (
         "Ours: mean ± standard deviation over confirm runs; a class's cell is its recall, 'total' is accuracy over all test clips."
     )
+    unlike = unlike_runs(question)  # our gain is of these means
     if not has_papers_classes(question):
-        return _turned(Table(f"{question_short(question)}: recall of each class", columns, "", tuple(rows), (ours,)), question)
+        title = f"{question_short(question)}: recall of each class"
+        return _turned(Table(title, columns, "", tuple(rows), (ours, *unlike)), question)
     printed = (SINGLE, MTL, PRINTED_GAIN, recomputed_gain())
     rows += [Row((f"paper, {row.label}", *_paper_cells(row, classes)), "rule" if row is SINGLE else "") for row in printed]
     paper = f"Paper: {PROTOCOL}. Its printed gains do not follow from its own cells, so both are shown."
     title = f"{question_short(question)}: the paper's Table 3"
-    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), (ours, paper))
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), (ours, *unlike, paper))
 
 
 def _turned(table: Table, question: QuestionResult) -> Table:
