@@ -21,9 +21,10 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PLACES = {  # what may be wrong with a place on a disk, which no program can help
     errno.EINVAL,  # files.existing_file: not a file
@@ -84,6 +85,14 @@ class DivergedError(SermtlError):
 
 class Parser(argparse.ArgumentParser):
     """A command line whose mistakes are a user's: one line, like all others, without the usage in front."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse; an empty argument is a mistake, since an empty path would be this folder."""
+        given = sys.argv[1:] if args is None else list(args)
+        for before, argument in zip([self.prog, *given], given, strict=False):
+            if not argument or re.fullmatch(r"--[\w-]+=", argument):
+                self.error(f"empty: what follows {argument.strip('=') or before!r}, perhaps a variable that is not set")
+        return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; `{self.prog} --help` explains")

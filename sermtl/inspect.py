@@ -278,7 +278,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="python -m sermtl inspect", description="Show what a corpus file holds and the split that a run would use."
     )
-    parser.add_argument("corpus", metavar="CORPUS", help="a corpus file made by `python -m sermtl prepare`")
+    parser.add_argument("corpus", metavar="CORPUS", help="a corpus file made by `python -m sermtl prepare`, or its URI")
     parser.add_argument("--verify", action="store_true", help="read all of it and compare its checksum")
     parser.add_argument("--defects", action="store_true", help=f"name every defect, not only {SHOWN_PER_KIND} of a kind")
     parser.add_argument("--plot", metavar="FILE", help="draw one spectrogram per emotion of one speaker (.png, .svg or .pdf)")

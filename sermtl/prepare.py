@@ -225,9 +225,6 @@ def main(argv: list[str]) -> int:
 
 
 def _prepare_real(options: argparse.Namespace) -> Corpus:
-    for name in ("dir", "root", "emotions"):  # a shell's unset variable, most likely; an empty path is this folder for Python
-        if getattr(options, name, None) == "":
-            raise CorpusError(f"{name.upper() if name == 'dir' else f'--{name}'} is empty; see what your command line puts there")
     if options.source == "manifest":
         root = Path(options.root) if options.root else None
         listing = list_manifest(Path(options.dir), root, _column_options(options.column))
@@ -290,7 +287,9 @@ def _parser() -> Parser:
     for field in fields(SyntheticSettings):
         kind = float if field.name in ("relative", "noise") else int
         flag = f"--{field.name.replace('_', '-')}"
-        synthetic.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=f"(default: {field.default})")
+        synthetic.add_argument(
+            flag, type=kind, metavar=kind.__name__.upper(), help=f"{field.metadata['what']} (default: {field.default})"
+        )
     for source in sources.choices.values():
         source.add_argument("--jobs", type=_jobs, metavar="N", help="worker processes (default: all cores)")
         source.add_argument("-o", "--output", required=True, metavar="FILE", help="the corpus file to write")

@@ -10,7 +10,7 @@ baseline, and knowing the speaker tells nothing.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -58,22 +58,18 @@ ETHNICITIES = (("Not Hispanic", 81), ("Hispanic", 10))
 class SyntheticSettings:
     """What to make. A clip's audio depends on `relative`, `noise`, `seed` and its own name: a smaller corpus is part of a larger.
 
-    speakers            2 to 5,000; CREMA-D has 91
-    clips_per_speaker   6 to 82; 82 is CREMA-D's own layout of sentences and levels
-    sentences           1 to 12, how many of CREMA-D's twelve are spoken
-    relative            0 to 1: how much of the speakers' own baselines is kept
-    noise               0 to 4: multiplies background noise, channel, and the differences from clip to clip; 0 is a clean studio
-    seed                0 to 2**31 - 1
-
     Raises ConfigError for a value outside its bounds.
     """
 
-    speakers: int = 44
-    clips_per_speaker: int = 18
-    sentences: int = 12
-    relative: float = 1.0
-    noise: float = 1.0
-    seed: int = 0
+    speakers: int = field(default=44, metadata={"what": "2 to 5,000; CREMA-D has 91"})
+    clips_per_speaker: int = field(default=18, metadata={"what": "6 to 82; 82 is CREMA-D's own layout of sentences and levels"})
+    sentences: int = field(default=12, metadata={"what": "1 to 12, how many of CREMA-D's twelve are spoken"})
+    relative: float = field(default=1.0, metadata={"what": "0 to 1: how much of the speakers' own baselines is kept"})
+    noise: float = field(
+        default=1.0,
+        metadata={"what": "0 to 4: multiplies background noise, channel and the differences between clips; 0 is a clean studio"},
+    )
+    seed: int = field(default=0, metadata={"what": "0 to 2**31 - 1"})
 
     def __post_init__(self) -> None:
         bounds = {"speakers": (2, 5000), "clips_per_speaker": (6, MOST_CLIPS), "sentences": (1, len(SENTENCES))}
