@@ -153,12 +153,14 @@ def one_line(text: str) -> str:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """A remedy for a misspelt name: `; did you mean 'x'?`, or the list of what is known."""
+    """A remedy for a misspelt name: `; did you mean 'x'?`, or the list of what is known, if anything is."""
     import difflib
 
     alike = {_folded(name): name for name in reversed(known)}  # of two that differ in case alone, the first
     near = difflib.get_close_matches(_folded(word[:80]), alike, n=1)
-    return f"; did you mean {alike[near[0]]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+    if near or not known:
+        return f"; did you mean {alike[near[0]]!r}?" if near else ""
+    return f"; known: {', '.join(sorted(known))}"
 
 
 def _folded(name: str) -> str:

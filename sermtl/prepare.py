@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import os
 import sys
 import time
 from collections import Counter
@@ -60,6 +61,7 @@ def prepare(
     """
     paths = [recording.path for recording in listing.recordings]
     check_output(output)
+    output = Path(os.path.realpath(output)) if output.is_symlink() else output  # it may point to the disk that has room
     try:
         with spooled(output, paths) as spool:  # which clips go is known only after the last one
             entries = decode_all(paths[len(spool.entries) :], spool.folder, jobs, decode)

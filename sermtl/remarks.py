@@ -1,7 +1,7 @@
 """What the labels of a corpus make doubtful, though each alone may be right: told by `prepare` and `inspect`, and left to the user.
 
 Labels that may be one under two spellings would be two speakers for the split: one person in training and in test. A speaker
-of two sexes would be counted on either side of every figure by sex.
+of two sexes would be counted on either side of every figure by sex. A clip's name taken for its speaker's is a split by clips.
 """
 
 import re
@@ -17,13 +17,14 @@ HARM = {  # label -> what comes of one that is counted as two
     "emotion": "the emotions {}: if they are one, it is two classes",
 }
 MOST_CLASSES = 100  # of any other label; one with more values is text or a number, and no task
+FEW_CLIPS, LONELY_SHARE = 20, 0.9  # speakers a clip, from this many clips on
 SHOWN_CHARACTERS = 40  # of a label
 SHOWN_SPEAKERS = 3
 
 
 def remarks(corpus: HasColumns) -> list[str]:
     """One line for each kind of label that is doubtful."""
-    return alike(corpus) + inconstant(corpus)
+    return alike(corpus) + inconstant(corpus) + lonely(corpus)
 
 
 def alike(corpus: HasColumns) -> list[str]:
@@ -63,6 +64,20 @@ def inconstant(corpus: HasColumns) -> list[str]:
                 f"{len(two)} speaker(s) of more than one {what}: {shown}{more}; figures by {what} would be wrong: correct them"
             )
     return said
+
+
+def lonely(corpus: HasColumns) -> list[str]:
+    """A remark where hardly a speaker has two clips: a column of clips' or sessions' names, most likely."""
+    if "speaker" not in corpus.columns:
+        return []
+    speaker = corpus.column("speaker")
+    clips, speakers = len(speaker), len(set(speaker))
+    if clips < FEW_CLIPS or speakers <= LONELY_SHARE * clips:
+        return []
+    said = (
+        f"{speakers:,} speakers in {clips:,} clips: if the speaker column names recordings, one person may be in training and test"
+    )
+    return [f"{said}; give the column that names people"]
 
 
 def _counted(counts: Counter[str]) -> str:

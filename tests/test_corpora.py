@@ -120,6 +120,10 @@ def test_ten_real_crema_d_clips(crema_d_folder: Path) -> None:
     [
         ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git-lfs stub"),
         ('"ActorID","Age","Gender","Race","Ethnicity"\n', "no column 'Sex'"),
+        ('"Actor', "cannot be read as a CSV table .unexpected end"),
+        ("", "no column 'ActorID'; download it again"),
+        (DEMOGRAPHICS + "1003,2", "row 3 has fewer fields than the header, as in a file that is cut off"),
+        (DEMOGRAPHICS + '1003,21,"Male","Asian","Not His', "unexpected end of data"),
         (DEMOGRAPHICS + '1001,51,"Female","Caucasian","Not Hispanic"\n', "two rows of actor '1001' differ"),
     ],
 )
@@ -341,6 +345,16 @@ def test_a_files_name_may_have_dots_and_no_suffix(folder: Path) -> None:
     assert list(labels(list_manifest(manifest(folder, "path,speaker,emotion\nv1.0/x,a,joy\nv1.0/y.z.wav,a,joy\n")))) == [
         *("v1.0/x", "v1.0/y.z")
     ]
+
+
+def test_gender_is_not_taken_for_sex_without_a_word(folder: Path) -> None:
+    path = manifest(folder, "path,speaker,emotion,Gender\na.wav,one,joy,F\n")
+    listing = list_manifest(path)
+    assert labels(listing)["a"]["gender"] == "F"
+    assert listing.notes == ["'Gender' is a label of its own here; for splits balanced by sex, add --column sex=Gender"]
+    listing = list_manifest(path, None, {"sex": "Gender"})
+    assert labels(listing)["a"]["sex"] == "female"
+    assert not listing.notes
 
 
 def test_paths_may_be_written_on_windows(folder: Path) -> None:

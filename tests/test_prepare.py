@@ -302,6 +302,20 @@ def test_what_is_no_corpus_file_is_not_written_over(tmp_path: Path, monkeypatch:
     assert main(["manifest", "list.csv", "-o", "a.arrow"]) == main(["manifest", "list.csv", "-o", "a.arrow"]) == 0
 
 
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    """It may lead to the disk that has room."""
+    save(tmp_path / "a.wav", tone())
+    (tmp_path / "list.csv").write_text("path,speaker,emotion\na.wav,one,joy\n")
+    (tmp_path / "large").mkdir()
+    link, target = tmp_path / "link.arrow", tmp_path / "large" / "a.arrow"
+    link.symlink_to(target)
+    for _ in range(2):
+        assert main(["manifest", str(tmp_path / "list.csv"), "-o", str(link)]) == 0
+        assert link.is_symlink()
+        assert len(Corpus.open(target)) == 1
+    assert [path.name for path in target.parent.iterdir()] == ["a.arrow"]
+
+
 def test_names_that_are_no_text_or_would_steer_a_terminal_are_written_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

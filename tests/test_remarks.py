@@ -74,6 +74,16 @@ def test_no_more_than_some_speakers_are_named() -> None:
     assert " and 2 more; figures by race" in line
 
 
+def test_clips_names_for_speakers_are_said() -> None:
+    names = [f"clip {number}" for number in range(20)]
+    (line,) = remarks(labelled(speaker=names))
+    assert line.startswith(
+        "20 speakers in 20 clips: if the speaker column names recordings, one person may be in training and test"
+    )
+    assert remarks(labelled(speaker=names[:19])) == []
+    assert remarks(labelled(speaker=[*names, *names[:3]])) == []
+
+
 def test_a_sound_corpus_is_not_remarked_on(tiny_corpus: Corpus) -> None:
     assert remarks(tiny_corpus) == []
     assert remarks(labelled(emotion=["x", "y"], sex=["female", "male"])) == []  # whose they are is not known

@@ -157,7 +157,7 @@ def only_emotions(listing: Listing, emotions: Sequence[str]) -> Listing:
 
 
 def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
-    """A published CSV table as rows. Raises CorpusError when it is a git-lfs stub, not text, or lacks a needed column."""
+    """A published CSV table as rows. Raises CorpusError for a git-lfs stub, no text, a file cut off, or without a needed column."""
     if is_lfs_stub(path):
         raise CorpusError(f"{path}: a git-lfs stub, not the table; run `git lfs pull` where it was cloned")
     if path.stat().st_size > LARGEST_TABLE_BYTES:
@@ -165,7 +165,7 @@ def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
         raise CorpusError(f"{path}: has {size}: it is not the published table; download it again")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             columns = list(reader.fieldnames or [])
             rows: list[dict[str, Any]] = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -173,4 +173,9 @@ def read_table(path: Path, needed: Sequence[str]) -> list[dict[str, str]]:
     for column in needed:
         if column not in columns:
             raise CorpusError(f"{path}: no column {column!r}{did_you_mean(column, columns)}; download it again")
-    return [{key: (value or "").strip() for key, value in row.items() if isinstance(key, str)} for row in rows]
+    for number, row in enumerate(rows, start=1):
+        if None in row.values():  # half a number is another number
+            raise CorpusError(
+                f"{path}: row {number} has fewer fields than the header, as in a file that is cut off; download it again"
+            )
+    return [{key: value.strip() for key, value in row.items() if isinstance(key, str)} for row in rows]

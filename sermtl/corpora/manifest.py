@@ -12,7 +12,7 @@ import csv
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
     root = root or manifest.parent
     if not root.is_dir():
         raise CorpusError(f"--root {root}: no such folder; {ROOTED}")
-    rows = _renamed(manifest, _read(manifest), columns or {})
+    found = _read(manifest)
+    rows = _renamed(manifest, found, columns or {})
     recordings, flaws = [], []
     for number, row in enumerate(rows, start=1):
         path = _inside(manifest, number, row["path"], root)
@@ -59,7 +60,15 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
             recordings.append(Recording(Path(there), name, _labels(row)))
     _check(manifest, root, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
-    return Listing(_corpus_name(manifest), recordings, flaws, demographics)
+    return Listing(_corpus_name(manifest), recordings, flaws, demographics, notes=_gender(found[0], rows[0]))
+
+
+def _gender(found: Iterable[str], labels: Container[str]) -> list[str]:
+    """A remark where there is a gender and no sex, which alone splits are balanced by."""
+    column = next((name for name in found if name.strip().lower() == "gender"), None)
+    if column is None or "gender" not in labels or "sex" in labels:
+        return []
+    return [f"{column!r} is a label of its own here; for splits balanced by sex, add --column sex={column}"]
 
 
 def _find(manifest: Path) -> Path:
