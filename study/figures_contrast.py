@@ -10,7 +10,7 @@ import pyarrow as pa
 from study.answer import QuestionResult, Results
 from study.contrast import Contrast
 from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, printable, short, slug
-from study.wording import interval, listing, points, score_words, task_words
+from study.wording import count, interval, listing, points, score_words, task_words
 
 Layout = Literal["full", "plain", "compact"]  # full: with bootstrap and seeds; compact: labels beside the intervals
 ROW_IN = {"full": 0.62, "plain": 0.46, "compact": 0.235}  # height of a forest's row
@@ -203,9 +203,8 @@ def speakers_figure(question: QuestionResult, synthetic: bool) -> Drawing | None
     values = [100 * difference for _, difference in ordered]
     better = sum(value > 0 for value in values)
     title = f"{question_short(question)}: each test speaker's difference"
-    description = (
-        f"{better} of {len(values)} speakers do better with the second task; from {values[0]:.1f} to {values[-1]:.1f} points."
-    )
+    span = f"from {points(ordered[0][1])} to {points(ordered[-1][1])} points"
+    description = f"{better} of {count(len(values), 'speaker')} did better with the second task; {span}."
     name = slug("speakers", question.header.name)
     with canvas(name, title, description, 2.9, synthetic) as drawn:
         axes = drawn.axes()

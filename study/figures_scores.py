@@ -114,7 +114,7 @@ def confusion_figure(question: QuestionResult, arm: ArmResult, synthetic: bool) 
     title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes each {task_words(question.header.main)} for"
     hits = ", ".join(f"{c} {percent(shares[i, i], 0)} %" for i, c in enumerate(arm.classes))
     mistake = f"{arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)"
-    description = f"Right: {hits}. Most frequent mistake: {mistake}."
+    description = f"Right: {hits}. Likeliest mistake: {mistake}."
     name = slug("confusion", arm.arm)
     names = shorts(arm.classes)
     with canvas(name, title, description, 3.2 + 0.08 * max(5, *map(len, names)), synthetic) as drawn:

@@ -66,7 +66,7 @@ def contrasts_table(question: QuestionResult) -> Table:
         "p",
         "p (Holm)",
         "df",
-        f"speakers × seeds × {_repeated(question.contrast)}",
+        _sizes(question.contrast),
     )
     cut = any(abs(end) == 1 for _, c in named if c for end in (c.low, c.high, c.low90, c.high90))
     notes: tuple[str, ...] = (
@@ -76,9 +76,11 @@ def contrasts_table(question: QuestionResult) -> Table:
     return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnn", tuple(rows), notes, "contrasts.csv")
 
 
-def _repeated(c: Contrast) -> str:
-    """What was repeated beside seeds: searches, or splits where there was one search or none."""
-    return "splits" if c.n_splits > 1 and c.n_searches == 1 else "searches"
+def _sizes(c: Contrast) -> str:
+    """What a contrast's size is of: beside seeds searches were repeated, or splits where there was one search or none."""
+    if c.n_folds:  # each speaker is in one: all three numbers multiplied are not the runs
+        return "speakers (folds) × seeds × searches a fold"
+    return f"speakers × seeds × {'splits' if c.n_splits > 1 and c.n_searches == 1 else 'searches'}"
 
 
 def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
@@ -87,6 +89,8 @@ def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
     holm = bare_p(c.p_holm) if kind == "strong" else "–"
     spans = (interval(c.low, c.high), interval(c.low90, c.high90), interval(c.bootstrap_low, c.bootstrap_high))
     size = f"{c.n_speakers} × {c.n_seeds} × {max(c.n_searches, c.n_splits)}"
+    if c.n_folds:
+        size = f"{c.n_speakers} ({c.n_folds}) × {c.n_seeds} × {max(1, c.n_searches // c.n_folds)}"
     return Row((words, points(c.estimate), *spans, bare_p(c.p), holm, number(c.df), size), kind)
 
 

@@ -1,15 +1,18 @@
-"""What stands beside a test score: its chance, its interval, the clips it is of, and what its threshold was chosen on."""
+"""What stands beside a test score: its chance, interval, size and clips, and what its threshold was chosen on."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from study.figures_contrast import speakers_figure
+from study.figures_scores import confusion_figure
 from study.method import how_words
 from study.results import load_results
-from study.tables import baseline_value, eer_table
+from study.tables import baseline_value, contrasts_table, eer_table
 from tests.fake_study import fake_study
 
 ARMS = ("mtl", "control")
@@ -54,3 +57,37 @@ def test_a_threshold_chosen_on_training_clips_is_said(tmp_path: Path) -> None:
     assert how_words(replace(results, header=header))[0].endswith(on_training)
     assert "threshold" not in how_words(results)[0]
     assert "threshold" not in how_words(replace(results, header=replace(header, splits=named)))[0]  # speakers are named there
+
+
+def test_a_contrast_over_folds_does_not_claim_every_speaker_in_every_search(tmp_path: Path) -> None:
+    """12 speakers, 4 in each fold, are not 12 × 3 seeds × 6 searches."""
+    folds = tuple(f"speaker-s0-fold{k}of3" for k in range(3))
+    fake_study(tmp_path, seeds=3, speakers=4, trials=3, searches=6, splits=folds, questions=("emotion",), confirm=ARMS)
+    table = contrasts_table(load_results(tmp_path).questions[0])
+    assert (table.columns[-1], table.rows[0].cells[-1]) == ("speakers (folds) × seeds × searches a fold", "12 (3) × 3 × 2")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_only_nested_searches_are_once_on_every_split(tmp_path: Path, nested: bool) -> None:
+    splits = ("speaker-s0", "speaker-s1")
+    fake_study(tmp_path, trials=3, searches=2, splits=splits, questions=("emotion",), confirm=ARMS, nested=nested)
+    assert ("once on every split" in how_words(load_results(tmp_path))[0]) is nested
+
+
+def test_the_likeliest_mistake_is_not_called_the_most_frequent(tmp_path: Path) -> None:
+    """A class that is said seldom is taken for another in half of its clips; a frequent one, in more clips, in a tenth."""
+    fake_study(tmp_path, trials=3, questions=("emotion",), confirm=ARMS)
+    question = load_results(tmp_path).questions[0]
+    arm = replace(question.arms[0], classes=("joy", "rage"), confusion=np.array([[90, 10], [4, 4]]))
+    drawn = confusion_figure(question, arm, False)
+    assert drawn is not None
+    assert drawn.description == "Right: joy 90 %, rage 50 %. Likeliest mistake: rage taken for joy (50 %)."
+
+
+def test_speakers_differences_have_real_minus_signs_and_their_signs(tmp_path: Path) -> None:
+    fake_study(tmp_path, trials=3, questions=("emotion",), confirm=ARMS)
+    question = load_results(tmp_path).questions[0]
+    contrast = replace(question.contrast, speaker_differences={"a": -0.15, "b": 0.011, "c": -0.0001})
+    drawn = speakers_figure(replace(question, contrast=contrast), False)
+    assert drawn is not None
+    assert drawn.description == "1 of 3 speakers did better with the second task; from −15.0 to +1.1 points."
