@@ -310,11 +310,12 @@ def manifest(folder: Path, text: str) -> Path:
 
 @pytest.mark.parametrize(("written", "lies"), [("NFC", "NFD"), ("NFD", "NFC")])
 def test_a_file_is_found_in_either_unicode_form(folder: Path, written: str, lies: str) -> None:
-    """An archive made on a Mac has names whose accents stand apart."""
-    name = "Zoë.wav"
-    (folder / "a.wav").rename(folder / unicodedata.normalize(lies, name))
+    """An archive made on a Mac has names whose accents stand apart; the folder it was unpacked into may have its own."""
+    name, root = "Zoë.wav", folder / unicodedata.normalize(written, "Übung")
+    root.mkdir()
+    (folder / "a.wav").rename(root / unicodedata.normalize(lies, name))
     text = f"path,speaker,emotion\n{unicodedata.normalize(written, name)},one,joy\n"
-    listing = list_manifest(manifest(folder, text))
+    listing = list_manifest(manifest(root, text))
     assert listing.flaws == []
     (found,) = listing.recordings
     assert found.path.is_file()

@@ -54,7 +54,7 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
         name = os.path.splitext(path)[0].replace(os.sep, "/")
         if row["speaker"] is None:
             flaws.append((name, "no speaker", f"row {number} names no speaker"))
-        elif (there := _there(os.path.join(os.path.abspath(root), path))) is None:
+        elif (there := _there(os.path.join(os.path.abspath(root), ""), path)) is None:
             flaws.append((name, "missing file", f"row {number} names {row['path']}, which is not there"))
         else:
             recordings.append(Recording(Path(there), name, _labels(row)))
@@ -182,10 +182,13 @@ def _inside(manifest: Path, number: int, path: str | None, root: Path) -> str:
     return "." if below == base else below
 
 
-def _there(path: str) -> str | None:
-    """The path of a file that is there, its name in another Unicode form perhaps: macOS writes 'e' and its accent apart."""
-    forms = (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD"))) if not path.isascii() else (path,)
-    return next((form for form in forms if os.path.isfile(form)), None)
+def _there(base: str, path: str) -> str | None:
+    """The path of a file that is there, its name in another Unicode form perhaps: macOS writes 'e' and its accent apart.
+
+    base: the root, which ends with a separator and is written as it is; path: from there on.
+    """
+    forms = (path,) if path.isascii() else (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
+    return next((base + form for form in forms if os.path.isfile(base + form)), None)
 
 
 def _labels(row: dict[str, str | None]) -> Labels:
