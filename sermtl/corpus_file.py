@@ -123,6 +123,8 @@ def _fill(descriptor: int, at: int, heads: Sequence[Head], samples: Iterable[NDA
             at += 2 * head.length
             if len(waiting) > CLIPS_AHEAD:
                 waiting.popleft().result()
+        for clip_digested in waiting:
+            clip_digested.result()  # an error of the last clips would be a wrong checksum
     return digest.hexdigest()
 
 

@@ -63,6 +63,20 @@ def test_samples_that_are_not_as_many_as_was_said_are_no_corpus(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("clip", ["clip0", "clip1"])
+def test_a_checksum_that_lacks_a_clip_is_not_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clip: str) -> None:
+    """It is computed beside the writing, in a thread whose errors nobody else sees."""
+
+    def fails(digest: object, name: str, *rest: object) -> None:
+        if name == clip:
+            raise MemoryError(name)
+
+    monkeypatch.setattr("sermtl.corpus_file.digest_clip", fails)
+    with pytest.raises(MemoryError, match=clip):
+        write_corpus(tmp_path / "c.arrow", clips_of([3, 4]), name="x", source={})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_in_its_place_is_said_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "c.arrow").mkdir()
     with pytest.raises(CorpusError, match="cannot be written"):
