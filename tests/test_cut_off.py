@@ -58,3 +58,12 @@ def test_what_stands_behind_the_sound_is_no_sign_of_a_cut(tmp_path: Path) -> Non
     for tail in (b"id3 \x07\x00\x00\x00abcdefg", b"TAG" + bytes(125), b"\0"):
         path.write_bytes(content + tail)
         assert len(read_audio(path)) == 2 * RATE_HZ
+
+
+def test_an_aiff_that_sox_wrote_to_a_pipe_is_whole(tmp_path: Path) -> None:
+    """Its length was not known: 0x7F000000 bytes of samples."""
+    path = tmp_path / "a.aiff"
+    content = written(path, "AIFF", "PCM_16")
+    at = content.index(b"SSND") + 4
+    path.write_bytes(content[:at] + (0x7F000000 + 8).to_bytes(4, "big") + content[at + 4 :])
+    assert len(read_audio(path)) == 2 * RATE_HZ
