@@ -78,6 +78,7 @@ def record_from_trial(case: Case, trial: FrozenTrial) -> TrialRecord | None:
         started=started,
         ended=ended,
         note="its record was lost; this one is Optuna's, which keeps few epochs",
+        model=told.get("model"),
     )
 
 

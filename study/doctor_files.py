@@ -19,7 +19,7 @@ from study.predictions import read_predictions
 from study.record import TrialRecord
 from study.store import backup_path, database_path
 from study.strangers import strange_table
-from study.winner_model import fetch_model
+from study.winner_model import fetch_model, strange_model
 
 OF_A_RUN = ("checkpoint.pt", "spent.json")  # what a trial needs to go on; an ended one does not
 
@@ -58,7 +58,8 @@ class Checkpoints:
         self._case = case
 
     def check(self) -> list[Finding]:
-        found = [Finding("checkpoints", f"{path.relative_to(self._case.folder)}: its trial has ended") for path in self._orphans()]
+        found = [Finding("checkpoints", f"{self._name(path)}: its trial has ended") for path in self._orphans()]
+        found += [Finding("checkpoints", f"{self._name(self._model(record))}: {why}") for record, why in self._strange()]
         return found + [Finding("checkpoints", self._words(record)) for record in self._without_model()]
 
     def fix(self) -> list[str]:
@@ -66,7 +67,9 @@ class Checkpoints:
         for path in orphans:
             path.unlink()
         self._remove_empty(self._case.folder / "checkpoints")
-        removed = [f"{path.relative_to(self._case.folder)}: removed" for path in orphans]
+        removed = [f"{self._name(path)}: removed" for path in orphans]
+        for record, why in self._strange():
+            removed.append(f"{self._name(path := self._model(record))}: set aside as {set_aside(path).name} ({why})")
         return [*removed, *(done for record in self._without_model() if (done := self._fetch(record)))]
 
     def _without_model(self) -> list[TrialRecord]:
@@ -74,6 +77,14 @@ class Checkpoints:
         ended = Counter((r.identity.arm, r.identity.search) for r in self._case.records().values() if r.identity.phase == "search")
         over = {search for search, trials in ended.items() if trials >= int(self._case.header.budget["trials"])}
         return [record for search, record in self._case.best().items() if search in over and not self._model(record).is_file()]
+
+    def _strange(self) -> list[tuple[TrialRecord, str]]:
+        """Of the searches' best those in whose model's place another run's lies, and why it is not theirs."""
+        there = [record for record in self._case.best().values() if self._model(record).is_file()]
+        return [(record, why) for record in there if (why := strange_model(self._case.header, record, self._model(record)))]
+
+    def _name(self, path: Path) -> str:
+        return str(path.relative_to(self._case.folder))
 
     def _model(self, record: TrialRecord) -> Path:
         return checkpoint_folder(self._case.folder, record.identity) / "model.pt"
@@ -100,7 +111,7 @@ class Checkpoints:
         if recipe.exists():
             return None
         write_text(recipe, write_config(make_config(record.config)))
-        return f"{recipe.relative_to(self._case.folder)}: written, to train the search's best again"
+        return f"{self._name(recipe)}: written, to train the search's best again"
 
     def _orphans(self) -> list[Path]:
         root = self._case.folder / "checkpoints"

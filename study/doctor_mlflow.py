@@ -15,7 +15,7 @@ from study.mlflow_connection import default_uri, one_line, sqlite_path, unreacha
 from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, ending_scores, flat_params, is_parent, metric_name
 from study.record import TrialRecord
 from study.track_notes import Note, NoteWriter
-from study.winner_model import register_winner, registered
+from study.winner_model import register_winner, registered, strange_model
 
 Trouble = tuple[str, str, Callable[[NoteWriter], str]]  # run's folder, what is wrong, and its repair
 
@@ -167,7 +167,8 @@ class _Examination:
             model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
             chosen = (self._case.folder / "winners" / f"{arm}-search{search}.toml").exists()
             runs = self._runs.get(record.identity.folder, [])
-            if chosen and model.exists() and not any(registered(self._store, record, run.info.run_id) for run in runs):
+            known = any(registered(self._store, record, run.info.run_id) for run in runs)
+            if chosen and not known and model.exists() and strange_model(self._case.header, record, model) is None:
                 yield f"{arm} search {search}", "its winner's model is not in MLflow's registry", self._registering(arm, record)
 
     # ---- repairs -------------------------------------------------------------------------------------------------

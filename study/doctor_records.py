@@ -141,6 +141,7 @@ def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
         device=tags.get("device", ""),
         look=int(tags.get("look", 1)),
         note=tags.get("note"),
+        model=tags.get("model"),
     )
 
 

@@ -15,10 +15,8 @@ def ending_attributes(record: TrialRecord) -> dict[str, Any]:
     """Optuna's user attributes of an ended trial; those of its start are `identity`, `exempt` and `started`."""
     last = record.epochs[-1] if record.epochs else {}
     attributes: dict[str, Any] = {"device_s": record.device_s, "scores": {**last, **record.test_scores}}
-    if record.mlflow_run_id is not None:
-        attributes["mlflow_run_id"] = record.mlflow_run_id
-    if record.reason is not None:
-        attributes["reason"] = record.reason
+    told = {"mlflow_run_id": record.mlflow_run_id, "reason": record.reason, "model": record.model}
+    attributes |= {key: value for key, value in told.items() if value is not None}
     return attributes
 
 

@@ -94,6 +94,7 @@ class Report:
     note      what befell the trial and its ending does not tell, or None
     device_s  seconds the trial has held its device, earlier attempts included
     result    what the job's `finish` returned
+    model     SHA-256 of the model file that the trial left, or None
     """
 
     rows: list[dict[str, float]]
@@ -106,6 +107,7 @@ class Report:
     device: str = ""
     result: dict[str, Any] | None = None
     confusion: dict[str, list[list[int]]] | None = None
+    model: str | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

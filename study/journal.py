@@ -245,6 +245,7 @@ class Journal:
             device=report.device,
             look=job.look,
             note=live.note,
+            model=report.model,
         )
         write_record(self._folder, record)
         self._tell(live.book, record)

@@ -279,7 +279,7 @@ def experiment_tags(header: StudyHeader) -> dict[str, str]:
 def ending_tags(record: TrialRecord) -> dict[str, str]:
     """How a run ended, as tags."""
     tags = {"state": record.state, "exempt": str(record.exempt).lower(), "look": str(record.look)}
-    told = {"host": record.host, "device": record.device, "reason": record.reason, "note": record.note}
+    told = {"host": record.host, "device": record.device, "reason": record.reason, "note": record.note, "model": record.model}
     tags |= {key: value[:5000] for key, value in told.items() if value}
     return {key: mask_secrets(value) for key, value in tags.items() if value}
 

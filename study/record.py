@@ -49,6 +49,7 @@ class TrialRecord:
     started, ended   UTC, ISO 8601
     host, device     where it ended, and with ', bfloat16' where its products were in that; a run of an older version does not say
     look             confirm only: 1 for the declared seeds, 2.. for seeds added later
+    model            search only: SHA-256 of the model file it left; None where it left none, or where an older version wrote it
     note             what befell the run and its state does not tell, e.g. that it began again; else None
     """
 
@@ -71,6 +72,7 @@ class TrialRecord:
     device: str = ""
     look: int = 1
     note: str | None = None
+    model: str | None = None
 
 
 _RECORD = TypeAdapter(TrialRecord)

@@ -24,7 +24,7 @@ import numpy as np
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Split
 from sermtl.errors import CheckpointError, CorpusError, SermtlError
-from sermtl.files import NO_ROOM, write_text
+from sermtl.files import NO_ROOM, sha256, write_text
 from sermtl.splits import SPLIT_KNOBS
 from study.cluster import tune
 from study.job import Job, Report
@@ -171,6 +171,7 @@ class Attempt:
         value = report.rows[-1].get("value")
         if job.keep is not None and (value is None or value >= job.keep) and self._is_ours():
             result.run.export(job.folder / "model.pt")
+            report.model = sha256(job.folder / "model.pt")
         report.confusion = {task: counts.tolist() for task, counts in result.confusion.items()}
         report.state = "complete"
 

@@ -4,6 +4,7 @@ The model is saved as code (`study.served_model`) and weights, nothing pickled, 
 serves where this project is not installed.
 """
 
+import json
 import re
 import shutil
 import tempfile
@@ -13,8 +14,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import sermtl
-from sermtl.errors import StudyError
-from sermtl.files import whole_file
+from sermtl.config import make_config
+from sermtl.errors import CheckpointError, StudyError, UserError
+from sermtl.files import sha256, whole_file
+from study.header import StudyHeader
 from study.mlflow_runs import MlflowRuns, data_tags
 from study.record import TrialRecord
 
@@ -34,10 +37,12 @@ def model_name(store: MlflowRuns, arm: str) -> str:
 def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: str | None, model_path: Path) -> None:
     """Log a winner's model to its run and register it, aliased `winner` (`winner-R` for a later repetition R of the search).
 
-    Done once per run, however often it is called. Raises StudyError without a run or a model file, MlflowException.
+    Done once per run, however often it is called. Raises StudyError without a run or a model file of that run, MlflowException.
     """
     if run_id is None or not model_path.is_file():
         raise StudyError(f"{record.identity.label}: no {'MLflow run' if run_id is None else f'model at {model_path}'}")
+    if (why := strange_model(store.header, record, model_path)) is not None:
+        raise StudyError(f"{model_path}: {why}")
     client, name = store.client, model_name(store, arm)
     for made in versions(store, record, run_id):
         if holds_model(made):
@@ -59,6 +64,29 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
     client.set_registered_model_alias(name, f"winner-{search}" if search else "winner", made.version)
 
 
+def strange_model(header: StudyHeader, record: TrialRecord, path: Path) -> str | None:
+    """Why a file is not the model of that run, None where it is: the one that it left, or one trained again from its recipe."""
+    if record.model is not None and sha256(path) == record.model:
+        return None
+    from sermtl.checkpoint import check_same, read_weights  # brings torch
+
+    try:
+        values = read_weights(path)
+        told = {"corpus": values["corpus"]["checksum"], "split": values["split"], "config": _knobs(json.loads(values["config"]))}
+        own = {"corpus": header.corpus.checksum, "split": record.identity.split, "config": _knobs(record.config)}
+        check_same(path, {key: str(value) for key, value in told.items()}, own)
+    except CheckpointError as error:
+        return str(error).removeprefix(f"{path}: ").partition(";")[0]
+    except (UserError, LookupError, TypeError, ValueError) as error:
+        return f"does not tell of which run it is ({error})"
+    return None
+
+
+def _knobs(config: dict[str, Any]) -> str:
+    """A configuration as text, with the knobs that its version did not have."""
+    return json.dumps(make_config(config).model_dump())
+
+
 def versions(store: MlflowRuns, record: TrialRecord, run_id: str) -> list[Any]:
     """The versions that the registry holds of this run's model, as its arm's winner."""
     name = model_name(store, record.identity.arm)
@@ -77,7 +105,7 @@ def holds_model(version: Any) -> bool:
 
 
 def fetch_model(store: MlflowRuns, record: TrialRecord, to: Path) -> bool:
-    """Copy a winner's model out of the registry; False where that has none. Raises whatever MLflow and the network raise."""
+    """Copy a winner's model out of the registry; False where it is not there. Raises whatever MLflow and the network raise."""
     from mlflow.artifacts import download_artifacts
 
     run_id = store.find(record.identity.label)
@@ -85,6 +113,8 @@ def fetch_model(store: MlflowRuns, record: TrialRecord, to: Path) -> bool:
         if holds_model(made):
             with tempfile.TemporaryDirectory() as folder:
                 found = download_artifacts(f"{made.source}/{KEPT_AT}", dst_path=folder, tracking_uri=store.uri)
+                if strange_model(store.header, record, Path(found)) is not None:
+                    continue
                 with whole_file(to) as temporary:
                     shutil.copyfile(found, temporary)
             return True

@@ -15,6 +15,7 @@ import soundfile
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
+from sermtl.files import sha256
 from sermtl.predict import load_model
 from sermtl.train import epochs
 from study.mlflow_connection import default_uri
@@ -48,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model_path: Path) -> Path:
     """A study whose winner was told twice, as by a command that was repeated."""
     folder = tmp_path_factory.mktemp("served") / "demo"
     header = new_study(folder, make_template(tmp_path_factory))
-    record = keep(folder, make_record(identity(3)))
+    record = keep(folder, make_record(identity(3), model=sha256(model_path)))
     for _ in range(2):
         tracker = Tracker(folder, header)
         tracker.winner("emotion.mtl", record, model_path)

@@ -1,18 +1,24 @@
 """The doctor on the models of the searches' best: what is lost is said, and comes back from where it still is."""
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sermtl.checkpoint import write_weights
 from sermtl.config import read_config
+from sermtl.errors import StudyError
 from study.doctor import examine
-from study.header import read_header
+from study.header import StudyHeader, read_header
 from study.mlflow_connection import default_uri
 from study.mlflow_runs import MlflowRuns
 from study.record import read_record
 from study.winner_model import register_winner
-from tests.doctor.doctored import MTL0, case_of, found, repaired
+from tests.doctor.doctored import MTL0, WEIGHTS, case_of, found, repaired
+from tests.tracked import keep
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def registered(folder: Path, model: Path) -> Path:
     """The study's folder, its multi-task winner in MLflow's registry."""
     (folder / "winners").mkdir()
     (folder / "winners" / "emotion.mtl-search0.toml").touch()
-    record, store = read_record(folder / "records" / f"{MTL0}.json"), MlflowRuns(folder, read_header(folder), default_uri(folder))
+    record, store = read_record(folder / "records" / f"{MTL0}.json"), MlflowRuns(*place_of(folder))
     register_winner(store, "emotion.mtl", record, store.find(record.identity.label), model)
     return folder
 
@@ -40,8 +46,9 @@ def test_a_winner_without_its_model_is_said_with_what_trains_it_again(folder: Pa
     assert command in left[0].what
     record = read_record(folder / "records" / f"{MTL0}.json")
     assert read_config(model.with_name("config.toml")).model_dump() == record.config
-    for name in ("model.pt", "checkpoint.pt", "history.json"):  # what that command leaves
+    for name in ("checkpoint.pt", "history.json"):  # what that command leaves, beside the model
         model.with_name(name).touch()
+    write_model(model, MTL0)
     assert repaired(folder) == [f"checkpoints/{MTL0}/checkpoint.pt: removed"]
 
 
@@ -50,6 +57,60 @@ def test_a_lost_model_comes_back_from_mlflows_registry(registered: Path, model: 
     model.unlink()
     assert repaired(registered) == [f"{MTL0}: model.pt fetched from MLflow's registry"]
     assert model.read_bytes() == b"weights"
+
+
+def test_another_runs_model_is_not_the_winners(registered: Path, model: Path) -> None:
+    """It would be registered, and served, as the winner."""
+    write_model(model, "emotion.mtl/search-0/00002")
+    shutil.rmtree(registered / "mlartifacts")
+    why = "is of a run with another config (learning_rate = 0.006666666666666667, not 0.02)"
+    assert found(registered) == [f"checkpoints checkpoints/{MTL0}/model.pt: {why}"]
+    record, store = read_record(registered / "records" / f"{MTL0}.json"), MlflowRuns(*place_of(registered))
+    with pytest.raises(StudyError, match="is of a run with another config"):
+        register_winner(store, "emotion.mtl", record, store.find(record.identity.label), model)
+    left, done = examine(case_of(registered), fix=True)
+    assert done[0] == f"checkpoints/{MTL0}/model.pt: set aside as model.pt.damaged-1 ({why})"
+    assert "has no model.pt" in left[0].what
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"corpus": {"checksum": "beef"}}, "is of a run with another corpus (beef, not c0ffee)"),
+        ({"split": "speaker-s1"}, "is of a run with another split (speaker-s1, not speaker-s0)"),
+        ({"split": None, "corpus": "c0ffee"}, "does not tell of which run it is (string indices must be integers, not 'str')"),
+    ],
+)
+def test_a_model_of_the_same_recipe_elsewhere_is_another_one(folder: Path, model: Path, changes: dict[str, Any], why: str) -> None:
+    write_model(model, MTL0, **changes)
+    assert found(folder) == [f"checkpoints checkpoints/{MTL0}/model.pt: {why}"]
+
+
+def test_a_damaged_model_comes_back_from_mlflows_registry(registered: Path, model: Path) -> None:
+    model.write_bytes(b"weighty")
+    assert repaired(registered)[-1] == f"{MTL0}: model.pt fetched from MLflow's registry"
+    assert model.read_bytes() == WEIGHTS
+
+
+def test_a_record_of_before_digests_knows_its_model_by_what_that_tells(folder: Path, model: Path) -> None:
+    path = folder / "records" / f"{MTL0}.json"
+    record = read_record(path)
+    path.unlink()
+    keep(folder, replace(record, model=None))
+    assert "not a checkpoint or model file" in found(folder)[0]
+    write_model(model, MTL0)
+    assert found(folder) == []
+
+
+def write_model(path: Path, run: str, **changes: Any) -> None:
+    """What `Run.export` tells of a run in its model file, less the weights."""
+    config = read_record(path.parents[4] / "records" / f"{run}.json").config
+    told = {"config": json.dumps(config), "corpus": {"checksum": "c0ffee"}, "split": "speaker-s0", "network": {}}
+    write_weights(path, told | changes)
+
+
+def place_of(folder: Path) -> tuple[Path, StudyHeader, str]:
+    return folder, read_header(folder), default_uri(folder)
 
 
 def test_a_model_that_the_registry_lost_is_registered_again(registered: Path) -> None:
