@@ -100,7 +100,7 @@ class Source:
         except FileNotFoundError:
             raise CorpusError(f"{self.name}: no such file") from None
         except (ArrowException, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise CorpusError(f"{self.name}: not a URI to fetch from ({_line(error)}); see s3://, gs:// or file://") from None
+            raise CorpusError(f"{self.name}: not a URI to fetch from ({_line(error)}); see s3://, gs:// or file:///") from None
 
     def checksum(self) -> str:
         """The checksum that the file itself states; little of it is read. Raises CorpusError, FetchError."""
