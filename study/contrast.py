@@ -155,8 +155,8 @@ def contrast(
     first, second: (R, S, N) searches x speakers x columns, scores as shares, NaN where there is none; a cell counts only
     if both arms have it. margin: smallest difference worth having. resamples: of the bootstrap (0: none).
     cells: measured error rates that may forbid a verdict; None takes those that came with this version.
-    Several searches (or splits) are a random factor of their own: seeds are averaged within each, and the wider of the
-    intervals with and without that factor is given. Where speakers differ between them (folds), it is a t over folds.
+    Several searches (or splits) are a random factor of their own beside the seeds that they share, and folds a sample: see
+    `study.layout.analyse`.
     """
     difference = first - second
     layout = layout_of(difference, design.splits, design.seeds, design.searched)

@@ -1,7 +1,7 @@
 """Searches, splits, folds and seeds as one table of speakers x runs, and which random factors it has.
 
 one search, one split     speakers x seeds, crossed
-several searches          speakers x searches, crossed; seeds are averaged within each search
+several searches          speakers x searches, crossed, beside the seeds that all searches share
 several draws of a split  the same, each draw with a search of its own; with draws for searches where nothing was searched
 draws that share hardly a speaker    a sample of draws, crossed with seeds
 folds over all speakers   each speaker in one fold only: a sample of folds, crossed with seeds
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from study.stats import Array, CrossedMean, crossed_mean
+from study.stats import MOST_DF, Array, CrossedMean, crossed_mean
 
+PLURAL = {"search": "searches", "split": "splits"}
 FEW_SHARED = "that share few speakers"  # in the words for an analysis: too few for a model of speakers and draws
 
 
@@ -67,9 +68,10 @@ def layout_of(values: Array, splits: tuple[str, ...], seeds: tuple[int, ...] = (
 def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     """The mean of differences (speakers, runs) with its uncertainty, the analysis in words, and the folds of speakers (0: none).
 
-    With several searches the wider is given of two intervals: searches as the random factor, seeds averaged within each; and,
-    since that one rests on few searches, seeds as the random factor, searches averaged within each. The same seeds are used in
-    every search, so two searches that chose the same settings are the same runs twice: only the latter knows that.
+    With several searches the widest is given of three intervals: searches as the random factor, seeds averaged within each; since
+    the same seeds are used in every search, that with what seeds vary by added; and, since both rest on few searches, seeds as the
+    random factor, searches averaged within each. Two searches that chose the same settings are the same runs twice: the first one
+    does not know that.
     """
     if layout.searches_or_splits < 2:
         return crossed_mean(runs), "crossed random effects (speaker x seed), Satterthwaite t", 0
@@ -78,15 +80,32 @@ def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
     if len(folds) > 1:
         return *_over_folds(runs, layout, folds, _fold_means(table, folds)), len(folds)
     by_group, by_seed = crossed_mean(table), crossed_mean(_group_means(runs, layout.seed))
-    factor, over = layout.factor, "seeds"
-    wider = by_group
     if np.isnan(by_group.se) and np.isnan(table).any():
         mean, words = _over_draws(runs, layout)
         return replace(mean, estimate=by_group.estimate), words, 0
-    if _half_width(by_seed) > _half_width(by_group):
-        wider, factor, over = by_seed, "seed", "searches" if layout.factor == "search" else "splits"
-    words = f"crossed random effects (speaker x {factor}, over {over}), Satterthwaite t"
-    return replace(wider, estimate=by_group.estimate), words, 0
+    found = {
+        f"speaker x {layout.factor}, over seeds": by_group,
+        f"speaker x seed, over {PLURAL[layout.factor]}": by_seed,
+        f"speaker x {layout.factor}, and seeds": _with_seeds(by_group, _of_units_and_seeds(runs, layout)),
+    }
+    words = max(found, key=lambda words: _half_width(found[words]))
+    return replace(found[words], estimate=by_group.estimate), f"crossed random effects ({words}), Satterthwaite t", 0
+
+
+def _with_seeds(by_group: CrossedMean, table: Array) -> CrossedMean:
+    """`by_group`, in which seeds are averaged away, with the variance of what each of N seeds has in common in all groups.
+
+    table: (groups, seeds) means, NaN where a group lacks a seed. The component's share of the mean's variance, V/N, is a term like
+    the others' (Satterthwaite 1946), with N - 1 degrees of freedom; where it came out negative nothing is added.
+    """
+    whole = table[:, ~np.isnan(table).any(axis=0)]
+    seeds = whole.shape[1]
+    component = crossed_mean(whole).run_variance / seeds if seeds > 1 else 0.0
+    if not component > 0:
+        return by_group
+    variance = by_group.se**2 + component
+    df = variance**2 / (by_group.se**4 / by_group.df + component**2 / (seeds - 1))
+    return replace(by_group, se=float(np.sqrt(variance)), df=min(df, MOST_DF * (seeds - 1.0)))
 
 
 def _over_folds(runs: Array, layout: Layout, folds: list[NDArray[np.int64]], means: Array) -> tuple[CrossedMean, str]:
@@ -98,13 +117,17 @@ def _over_folds(runs: Array, layout: Layout, folds: list[NDArray[np.int64]], mea
 
 def _over_draws(runs: Array, layout: Layout) -> tuple[CrossedMean, str]:
     """Draws that are too little joined by speakers for a model of both: draws as a sample, see `_over_units`."""
+    table = _of_units_and_seeds(runs, layout)
+    by_draw = crossed_mean(mean_there(table, 1)[None, :])
+    return _over_units(by_draw, table, layout.factor, f"{PLURAL[layout.factor]} {FEW_SHARED}")
+
+
+def _of_units_and_seeds(runs: Array, layout: Layout) -> Array:
+    """(groups, seeds) mean over speakers, NaN where a group lacks a seed."""
     of_run = mean_there(runs, 0)
-    draws = [layout.groups == name for name in np.unique(layout.groups)]
     seeds = [layout.seed == number for number in np.unique(layout.seed)]
-    by_draw = crossed_mean(np.array([[of_run[draw].mean() for draw in draws]]))
-    table = [[mean_there(of_run[draw & seed], 0) for seed in seeds] for draw in draws]
-    plural = {"search": "searches", "split": "splits"}[layout.factor]
-    return _over_units(by_draw, np.array(table), layout.factor, f"{plural} {FEW_SHARED}")
+    groups = [layout.groups == name for name in np.unique(layout.groups)]
+    return np.array([[mean_there(of_run[group & seed], 0) for seed in seeds] for group in groups], dtype=np.float64)
 
 
 def _over_units(by_unit: CrossedMean, table: Array, unit: str, units: str) -> tuple[CrossedMean, str]:

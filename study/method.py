@@ -115,8 +115,8 @@ def analysis_words(results: Results) -> str:
     elif max(searches, splits) > 1:
         groups = "searches" if searches > 1 else "splits"
         primary = (
-            f"speakers and {groups} as crossed random effects, or speakers and seeds, each averaged over the other, whichever "
-            f"interval is wider; {satterthwaite}"
+            f"the widest of three: speakers and {groups} as crossed random effects; the same with the variance of the seeds, which "
+            f"all {groups} have in common; speakers and seeds, {groups} averaged; {satterthwaite}"
         )
     else:
         primary = f"speakers and seeds as crossed random effects, {satterthwaite}"

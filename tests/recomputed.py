@@ -99,13 +99,34 @@ def analysed(table: pd.DataFrame) -> Mean:
         of_seed = table.T.groupby(level="seed").mean().T
         return with_seeds(float(np.mean(means)), means, pd.DataFrame([of_seed.loc[names].mean() for names in folds]))
     if grouped.notna().sum(axis=None) < sum(grouped.shape):  # draws that share hardly a speaker: no residual is left
-        level = "search" if table.columns.get_level_values("search").nunique() > 1 else "split"
-        of_run = table.mean()
-        means = of_run.groupby(level=level).mean().tolist()
-        return with_seeds(float(grouped.mean(axis=1).mean()), means, of_run.groupby(level=[level, "seed"]).mean().unstack())
+        units = units_by_seeds(table)
+        return with_seeds(float(grouped.mean(axis=1).mean()), units.mean(axis=1).tolist(), units)
     of_group, of_seed = crossed(grouped), crossed(table.T.groupby(level="seed").mean().T)
-    wide = max((of_group, of_seed), key=lambda mean: np.diff(mean.interval(0.95))[0])
+    candidates = (of_group, of_seed, with_seed_variance(of_group, units_by_seeds(table)))
+    wide = max(candidates, key=lambda mean: np.diff(mean.interval(0.95))[0])
     return Mean(of_group.estimate, wide.se, wide.df)
+
+
+def units_by_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over speakers: searches (or splits) by seeds."""
+    level = "search" if table.columns.get_level_values("search").nunique() > 1 else "split"
+    return table.mean().groupby(level=[level, "seed"]).mean().unstack()
+
+
+def with_seed_variance(mean: Mean, units: pd.DataFrame) -> Mean:
+    """The mean's variance and that of seeds, from the mean squares of units (rows) x seeds (columns)."""
+    whole = units.dropna(axis=1)
+    rows, columns = whole.shape
+    if columns < 2:
+        return mean
+    of_seed = rows * whole.mean().var(ddof=1)
+    rest = whole.sub(whole.mean(axis=1), axis=0) - whole.mean() + whole.to_numpy().mean()
+    component = (of_seed - (rest**2).to_numpy().sum() / ((rows - 1) * (columns - 1))) / rows / columns
+    if component <= 0:
+        return mean
+    variance = mean.se**2 + component
+    df = variance**2 / (mean.se**4 / mean.df + component**2 / (columns - 1))
+    return Mean(mean.estimate, variance**0.5, min(df, 2 * (columns - 1)))
 
 
 def with_seeds(estimate: float, means: list[float], units: pd.DataFrame) -> Mean:
