@@ -206,6 +206,8 @@ def test_weights_are_told_against_their_searchs_level(results: Results) -> None:
     one = weight_figure(results.questions[0], "speaker", trials[:4], {}, synthetic=False)
     assert one is not None
     assert "the best, 50.0 %, has w = 1.1" in one.description
+    assert [drawing.title.endswith(", from each search's mean") for drawing in (several, one)] == [True, False]
+    assert [text in several.svg for text in ("from the mean, points", "dev value, %")] == [True, False]
 
 
 def test_importance_is_silent_about_too_little() -> None:
