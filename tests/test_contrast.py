@@ -10,6 +10,7 @@ from scipy import stats as scipy_stats
 from study.contrast import Contrast, Design, contrast, with_family
 from study.error_rates import Cell
 from study.layout import analyse, layout_of
+from study.stats import crossed_mean
 from study.verdict import decide
 
 
@@ -257,6 +258,21 @@ def test_folds_know_that_they_share_their_seeds() -> None:
         held += found.low <= 0 <= found.high
     assert held / 300 > 0.92
     assert found.n_folds == folds
+
+
+def test_folds_are_crossed_with_the_seeds_that_all_of_them_have() -> None:
+    random = np.random.default_rng(4)
+    table = random.normal(0, 0.005, (4, 1)) + random.normal(0, 0.05, (1, 5)) + random.normal(0, 0.005, (4, 5))  # folds x seeds
+    cells = np.full((1, 8, 20), np.nan)
+    for fold in range(4):
+        cells[0, 2 * fold : 2 * fold + 2, 5 * fold : 5 * fold + 5] = table[fold]
+    cells[0, 6:, 19] = np.nan  # the last fold lacks the last seed
+    splits = tuple(f"fold{column // 5}" for column in range(20))
+    found = of((cells, np.where(np.isnan(cells), np.nan, 0.0)), splits=splits, seeds=tuple(range(5)) * 4, searched=False)
+    assert "fold x seed" in found.method
+    assert (found.se, found.df) == pytest.approx((crossed_mean(table[:, :4]).se, crossed_mean(table[:, :4]).df))
+    assert found.estimate == pytest.approx(np.mean([*table[:3].mean(axis=1), table[3, :4].mean()]))
+    assert found.n_seeds == 4
 
 
 def test_few_speakers_in_folds_are_all_there_are() -> None:

@@ -200,6 +200,12 @@ def test_a_rung_is_judged_within_each_search() -> None:
     assert (found.trials, found.ranked, found.rank_correlation) == (10, 10, pytest.approx(-1))
     (found,) = rung_quality("q.mtl", records[:7], [1])  # two trials of the second search say nothing
     assert (found.trials, found.ranked, found.rank_correlation) == (7, 5, pytest.approx(-1))
+    turned = [
+        replace(record, epochs=[{**record.epochs[0], "value": -record.epochs[0]["value"]}, *record.epochs[1:]])
+        for record in records
+    ]
+    (found,) = rung_quality("q.mtl", [*records[:5], *turned[5:8]], [1])  # a search weighs as its trials
+    assert (found.ranked, found.rank_correlation) == (8, pytest.approx((5 * -1 + 3 * 1) / 8))
 
 
 def test_secondary_scores_have_no_verdict(results: Results) -> None:
