@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from sermtl.config import explain
 from sermtl.errors import StudyError
@@ -31,7 +32,7 @@ def read_baselines(study_folder: Path) -> Baselines:
     """The rows, {} before the first confirm run. Raises StudyError where they are damaged or another study's."""
     path = baselines_path(study_folder)
     try:
-        told = json.loads(check_seal(existing_file(path).read_bytes()))
+        told = from_json(check_seal(existing_file(path).read_bytes()))  # unlike json.loads, bounds how deep it goes
         rows = _BASELINES.validate_python(told["splits"] if isinstance(told, dict) and "splits" in told else told)
     except FileNotFoundError:
         return {}
