@@ -2,6 +2,7 @@
 
     python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
     python -m study.calibration --studies 200 --folder x    a coarser look, written below x
+    python -m study.calibration --searches 2 3              measures those of the crossed cells again, and keeps the other rates
 
 Every cell has a random generator of its own, so that `--jobs` changes no number.
 """
@@ -20,7 +21,7 @@ import numpy as np
 
 from sermtl.errors import Parser, run_command
 from sermtl.files import write_text
-from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, TOLERANCE, Cell, Layout
+from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, TOLERANCE, Cell, Layout, measured_cells
 from study.simulated import CLIPS, MARGIN, PAIR_LEVELS, PAIR_SD, PAIRS_EACH, SD, studies
 
 SPEAKERS, SEEDS, SEED_SDS = (6, 24, 91), (3, 5, 10, 30), (0.005, 0.02)
@@ -95,11 +96,16 @@ def grid(n: int) -> list[Cell]:
     ]
 
 
+def kind(cell: Cell) -> tuple[object, ...]:
+    """What is simulated in a cell: all but its rates."""
+    return cell.layout, cell.speakers, cell.seeds, cell.searches, cell.folds, cell.seed_sd, cell.search_sd, cell.studies
+
+
 # ---- the page ------------------------------------------------------------------------------------------------------
 
 
-def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1) -> str:
-    """docs/calibration.md."""
+def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1, new: int | None = None) -> str:
+    """docs/calibration.md. new: how many of the cells were measured in this time (default: all)."""
     n = cells[0].studies
     error = 100 * np.sqrt(NOMINAL_COVERAGE * (1 - NOMINAL_COVERAGE) / n)
     refused = [cell for cell in cells if cell.misses and (cell.searches > 1 or cell.folds or not cell.search_sd)]
@@ -136,7 +142,7 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1) 
     lines += _power_table(powers)
     lines += [
         f"Python {platform.python_version()}, NumPy {version('numpy')}, SciPy {version('scipy')}; "
-        f"{seconds:.0f} s in {jobs} process{'es' * (jobs > 1)}.",
+        f"{seconds:.0f} s in {jobs} process{'es' * (jobs > 1)} for {new or len(cells)} of the {len(cells)} cells.",
         "",
     ]
     return "\n".join(lines)
@@ -210,22 +216,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies a cell (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s); the numbers do not depend on it")
     parser.add_argument("--folder", type=Path, default=Path("."), help="checkout to write docs/ and study/ of (default: here)")
+    again = "measure only the crossed cells of these numbers of searches; the others keep the rates that this version has"
+    parser.add_argument("--searches", type=int, nargs="+", choices=SEARCHES, metavar="R", help=again)
     options = parser.parse_args(arguments)
     if options.studies < 1:
         parser.error(f"--studies must be at least 1, but got {options.studies}")
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, but got {options.jobs}")
-    began, cells = time.monotonic(), []
-    todo = grid(options.studies)
+    began, every = time.monotonic(), grid(options.studies)
+    todo = [cell for cell in every if not options.searches or (cell.layout == "crossed" and cell.searches in options.searches)]
+    rated = {} if len(todo) == len(every) else {kind(cell): cell for cell in measured_cells()}
+    if missing := [cell for cell in every if cell not in todo and kind(cell) not in rated]:
+        parser.error(f"--searches keeps the other cells' rates, but this version has none of {kind(missing[0])}; leave it out")
     with ProcessPoolExecutor(options.jobs) as pool:
         for number, cell in enumerate(pool.map(measure, todo), 1):
-            cells.append(cell)
+            rated[kind(cell)] = cell
             print(f"{number}/{len(todo)} {cell}", flush=True)
-        plain = [cell for cell in todo if (cell.layout, cell.searches, cell.search_sd) == ("crossed", 1, 0.0)]
+        cells = [rated[kind(cell)] for cell in every]
+        plain = [cell for cell in every if (cell.layout, cell.searches, cell.search_sd) == ("crossed", 1, 0.0)]
         powers = list(pool.map(measure_power, [cell for cell in plain if (cell.speakers, cell.seeds) in POWER_SIZES]))
     rates = {"margin": MARGIN, "clips": CLIPS, "sd": SD, "pair_sd": PAIR_SD, "cells": [asdict(cell) for cell in cells]}
     write_text(options.folder / "study" / "error_rates.json", json.dumps(rates, indent=1) + "\n")
-    write_text(options.folder / "docs" / "calibration.md", page(cells, powers, time.monotonic() - began, options.jobs))
+    write_text(options.folder / "docs" / "calibration.md", page(cells, powers, time.monotonic() - began, options.jobs, len(todo)))
     return 0
 
 

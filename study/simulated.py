@@ -3,8 +3,9 @@
 crossed  Of speaker i, run j, arm k and search r the share of right clips is binomial over 82 clips (CREMA-D's number per speaker)
          around
 
-           0.5 + speaker[i] + speaker x arm[i, k] + search[k, r] + search x speaker[i, k, r] + seed[j, k, r] + residual[i, j, k, r]
+           0.5 + speaker[i] + speaker x arm[i, k] + search[k, r] + search x speaker[i, k, r] + seed[j, k] + residual[i, j, k, r]
 
+         A seed's own effect is the same in every search: the confirm seeds are.
 folds    The same, each speaker in one fold, each fold with a search of its own; a seed's own effect is the same in every fold:
          parts that are not shared vary with the fold, and t over folds knows them.
 pairs    Verification pairs, half with one speaker, half with two; a pair's score is normal around the level of its kind, with parts
@@ -59,11 +60,7 @@ def simulate(
     """One study's scores, two arms of (searches, speakers, seeds) shares; the first arm is `effect` better."""
     share = 0.5 + random.normal(0, SD["speaker"], (1, 1, speakers, 1)) + np.array([effect, 0.0])[:, None, None, None]
     share = share + random.normal(0, SD["speaker x arm"], (2, 1, speakers, 1))
-    share = (
-        share
-        + random.normal(0, seed_sd, (2, searches, 1, seeds))
-        + random.normal(0, SD["residual"], (2, searches, speakers, seeds))
-    )
+    share = share + random.normal(0, seed_sd, (2, 1, 1, seeds)) + random.normal(0, SD["residual"], (2, searches, speakers, seeds))
     if search_sd:
         share = share + random.normal(0, search_sd, (2, searches, 1, 1))
         share = share + random.normal(0, SD["search x speaker"], (2, searches, speakers, 1))
