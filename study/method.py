@@ -124,7 +124,8 @@ def analysis_words(results: Results) -> str:
         " The splits' training parts share speakers, so that their differences are not quite independent and the interval may be "
         "somewhat too narrow (Bengio & Grandvalet 2004)."
         if splits > 1
-        else ""
+        else " With one split it is for new test speakers and seeds, but for networks trained on these training speakers: what "
+        "others would have taught is taken in by `--draws` or `--folds`."
     )
     if any(question.score == "speaker_accuracy" for question in results.questions):
         shared += (

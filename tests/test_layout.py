@@ -48,3 +48,11 @@ def test_the_page_says_how_draws_that_share_few_speakers_were_analysed(tmp_path:
     results = load_results(tmp_path)
     assert f"3 searches {FEW_SHARED}" in results.questions[0].contrast.method
     assert "Primary analysis: a t over the splits' mean differences" in analysis_words(results)
+
+
+def test_of_one_split_the_page_says_that_its_training_speakers_are_given(tmp_path: Path) -> None:
+    said = []
+    for name, splits in (("one", ("speaker-s0",)), ("two", ("speaker-s0", "speaker-s1"))):
+        fake_study(tmp_path / name, trials=2, seeds=3, speakers=8, splits=splits, searches=len(splits), confirm=("mtl", "control"))
+        said.append("these training speakers" in analysis_words(load_results(tmp_path / name)))
+    assert said == [True, False]
