@@ -12,7 +12,7 @@ from sermtl.errors import StudyError
 from study.header import StudyHeader
 from study.ledger import record_folders
 from study.opened import read_opened
-from study.record import TrialRecord, kept_record
+from study.record import TrialRecord, kept_record, namesakes
 from study.space import Space, standing_space
 from study.strangers import strange_run
 
@@ -60,14 +60,19 @@ class Case:
         return 0
 
     def records(self) -> dict[str, TrialRecord]:
-        """Every readable record by its run's folder; damaged ones are the business of `doctor_records`."""
-        found = {}
+        """Every record that can be trusted, by its run's folder; the others are the business of `doctor_records`."""
+        return self.sort()[0]
+
+    def sort(self) -> tuple[dict[str, TrialRecord], dict[str, str]]:
+        """Every record that can be trusted, by its run's folder, and why each other cannot."""
+        sound, damaged = {}, {}
         for folder in record_folders(self.folder):
             try:
-                found[folder] = self.read(folder)
-            except StudyError:
-                continue
-        return found
+                sound[folder] = self.read(folder)
+            except StudyError as error:
+                damaged[folder] = reason(error)
+        twice = namesakes(sound.values())
+        return {folder: record for folder, record in sound.items() if folder not in twice}, damaged | twice
 
     def space(self) -> Space:
         return standing_space(self.header.space_name, self.header.size, self.header.space)
@@ -82,6 +87,11 @@ class Case:
                 if standing is None or standing.value is None or record.value > standing.value:
                     best[key] = record
         return best
+
+
+def reason(error: StudyError) -> str:
+    """An error's middle: neither the path before nor the remedy after it."""
+    return str(error).partition(": ")[2].partition(";")[0]
 
 
 def set_aside(path: Path) -> Path:

@@ -9,9 +9,8 @@ from typing import Any
 from sermtl.config import make_config
 from sermtl.errors import StudyError, UserError
 from study.baselines import baselines_path, read_baselines
-from study.case import Case, Finding, set_aside
+from study.case import Case, Finding, reason, set_aside
 from study.identity import Identity
-from study.ledger import record_folders
 from study.mlflow_runs import MlflowRuns
 from study.opened import Opened, opened_path, read_opened, write_opened
 from study.record import TrialRecord, write_record
@@ -24,7 +23,7 @@ class Records:
         self._case = case
 
     def check(self) -> list[Finding]:
-        found = [Finding("records", f"{folder}: damaged ({why})") for folder, why in self._damaged().items()]
+        found = [Finding("records", f"{folder}: damaged ({why})") for folder, why in self._case.sort()[1].items()]
         found += [Finding("files", f"{path.relative_to(self._case.folder)}: half written") for path in self._half_written()]
         found += [Finding("files", f"{self._name(path)}: {why}") for path, why in self._notes()]
         return found
@@ -34,7 +33,7 @@ class Records:
         for path in self._half_written():
             path.unlink()
             done.append(f"{path.relative_to(self._case.folder)}: removed")
-        damaged = self._damaged()
+        damaged = self._case.sort()[1]
         for folder in damaged:
             done.append(f"{folder}: set aside as {set_aside(self._case.record_file(folder)).name}")
         if damaged:
@@ -49,15 +48,6 @@ class Records:
                 done.append(f"{self._name(path)}: set aside as {set_aside(path).name}; the study's command makes it again")
         return done
 
-    def _damaged(self) -> dict[str, str]:
-        damaged = {}
-        for folder in record_folders(self._case.folder):
-            try:
-                self._case.read(folder)
-            except StudyError as error:
-                damaged[folder] = _reason(error)
-        return damaged
-
     def _half_written(self) -> list[Path]:
         return sorted(self._case.folder.rglob(".*.part*"))
 
@@ -66,19 +56,14 @@ class Records:
         try:
             read_opened(self._case.folder)
         except StudyError as error:
-            yield opened_path(self._case.folder), _reason(error)
+            yield opened_path(self._case.folder), reason(error)
         try:
             read_baselines(self._case.folder)
         except StudyError as error:
-            yield baselines_path(self._case.folder), _reason(error)
+            yield baselines_path(self._case.folder), reason(error)
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self._case.folder))
-
-
-def _reason(error: StudyError) -> str:
-    """An error's middle: neither the path before nor the remedy after it."""
-    return str(error).partition(": ")[2].partition(";")[0]
 
 
 def opened_again(case: Case) -> Opened:

@@ -9,6 +9,7 @@ both be rebuilt from the records. A record is one JSON file, found by its identi
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -135,16 +136,35 @@ def kept_record(study_folder: Path, run: str) -> TrialRecord:
     return record
 
 
+def namesakes(records: Iterable[TrialRecord]) -> dict[str, str]:
+    """Of confirm runs with one number, all but one of which is wrong: `Identity.folder` → why it cannot be trusted.
+
+    Optuna would have one trial for both. A search trial's number is in its place already.
+    """
+    by_number: dict[int, list[str]] = {}
+    for record in records:
+        if record.identity.phase == "confirm":
+            by_number.setdefault(record.identity.number, []).append(record.identity.folder)
+    return {
+        folder: f"is confirm run {number}, as {next(other for other in folders if other != folder)} is"
+        for number, folders in by_number.items()
+        for folder in folders
+        if len(folders) > 1
+    }
+
+
 def read_records(study_folder: Path) -> list[TrialRecord]:
     """All records of a study, ordered by arm, search, phase and number.
 
-    Raises StudyError naming the file that is no record, is not where its run's record belongs, or is of a run that the study
-    in this folder cannot have had, e.g. another study's.
+    Raises StudyError naming the file that is no record, is not where its run's record belongs, has another confirm run's number, or
+    is of a run that the study in this folder cannot have had, e.g. another study's.
     """
     records = [kept_record(study_folder, folder) for folder in record_folders(study_folder)]
     header = read_header(study_folder) if header_path(study_folder).exists() else None
     for record in records:
-        if header is not None and (why := strange_run(header, record.identity)) is not None:
+        if header is not None and (strange := strange_run(header, record.identity)) is not None:
             path = record_path(study_folder, record.identity)
-            raise StudyError(f"{path}: {why}; run `python -m study.doctor` on the study")
+            raise StudyError(f"{path}: {strange}; run `python -m study.doctor` on the study")
+    for folder, why in namesakes(records).items():
+        raise StudyError(f"{study_folder / 'records' / folder}.json: {why}; run `python -m study.doctor` on the study")
     return sorted(records, key=lambda r: (r.identity.arm, r.identity.search, r.identity.phase, r.identity.number))

@@ -4,8 +4,10 @@ Nothing is trained. Every speaker has an own level, every run an own deviation, 
 report and the statistics can be tried on a study whose truth is known.
 """
 
+import itertools
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class Fake:
     splits: tuple[str, ...]
     random: np.random.Generator
     shared: int = 0
+    numbers: Iterator[int] = field(default_factory=itertools.count)  # of confirm runs
 
     def test_speakers(self, split: str) -> list[str]:
         """Splits share no test speakers, as folds do, or some, as draws do."""
@@ -187,8 +190,7 @@ def _epochs(fake: Fake, question: str, arm: str, params: dict[str, Any]) -> list
 
 
 def _confirm(fake: Fake, question: str, arm: str, search: int, split: str, seed: int, levels: dict[str, float]) -> None:
-    number = fake.random.integers(1 << 30).item() % fake.seeds  # one that the study can have; no report tells it
-    identity = Identity(fake.name, f"{question}.{arm}", number, "confirm", split, seed, search)
+    identity = Identity(fake.name, f"{question}.{arm}", next(fake.numbers), "confirm", split, seed, search)
     gain = fake.effect * HAS_TASK.get(arm, 0.0) + fake.random.normal(0, 0.01)
     heads = {question} | ({AUXILIARY[question][0]} if arm in ("mtl", "control-recipe-helped") else set())
     clips = _clips(fake, split, levels, gain, heads)

@@ -70,7 +70,7 @@ def crossed(table: pd.DataFrame) -> Mean:
         ("C(speaker)", weights.sum(axis=1), table.shape[1]),
         ("C(run)", weights.sum(axis=0), table.shape[0]),
     ):
-        if square[factor] > over:
+        if square[factor] > over * (1 + 1e-9):  # a rounding error is no variance
             times = float((shares**2).sum()) * found["df"][factor] / (len(long) - others)
             terms.append((times * float(square[factor]), found["df"][factor]))
             left -= times

@@ -127,6 +127,32 @@ def all_trials(url: str) -> dict[str, tuple[int, Any, list[FrozenTrial]]]:
         storage.engine.dispose()
 
 
+def unsealed(folder: Path, changed: Identity, number: int) -> None:
+    """An older version's record, which has no digest, its number changed."""
+    path = record_path(folder, changed)
+    text = re.sub(r',\n"sha256": "\w+"', "", path.read_text())
+    path.write_text(text.replace('"number": 4', f'"number": {number}'))
+
+
+def test_two_confirm_runs_with_one_number_are_both_asked_about(folder: Path) -> None:
+    """Optuna's trial of that number would tell of one of them, and the other's would be handed out again."""
+    first, second = MTL_SEED, CONFIRMED.folder
+    kept = read_record(record_path(folder, CONFIRMED)).test_scores
+    unsealed(folder, CONFIRMED, 0)
+    assert found(folder)[:2] == [
+        f"records {first}: damaged (is confirm run 0, as {second} is)",
+        f"records {second}: damaged (is confirm run 0, as {first} is)",
+    ]
+    with pytest.raises(StudyError, match=f"seed1000.json: is confirm run 0, as {second} is; run"):
+        read_records(folder)
+    done = repaired(folder)
+    assert [f"{run}: record restored from MLflow" in done for run in (first, second)] == [True, True]
+    records = {record.identity.folder: record for record in read_records(folder)}
+    assert [records[run].identity.number for run in (first, second)] == [0, 4]
+    assert records[second].test_scores == kept
+    assert states(folder, "demo/confirm") == ["COMPLETE"] * 8
+
+
 def foreign(folder: Path, **changes: Any) -> None:
     """Another study's header in place of this one's, its digest right."""
     path = folder / "study.copy.json"
