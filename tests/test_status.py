@@ -4,7 +4,7 @@ import io
 import json
 import os
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
@@ -105,7 +105,8 @@ def test_a_driver_elsewhere_is_believed(folder: Path) -> None:
 def test_a_finished_study_shows_its_report(folder: Path) -> None:
     for who in [identity(n, "emotion.control") for n in (1, 2)]:
         keep(folder, make_record(who))
-    for who in [identity(1, phase="confirm"), *(identity(n, "emotion.control", "confirm") for n in range(2))]:
+    controls = [replace(identity(n, "emotion.control", "confirm"), number=2 + n) for n in range(2)]
+    for who in [identity(1, phase="confirm"), *controls]:
         keep(folder, make_record(who))
     assert "stopped; 10 of 10" in said(folder)  # everything ran, the report is not written
     (folder / "report").mkdir()

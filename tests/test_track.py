@@ -314,7 +314,8 @@ def test_a_winner_does_not_take_the_place_of_another_studys_of_the_same_name(tmp
     for number, created in enumerate(("2026-01-01T00:00:00+00:00", "2026-02-02T00:00:00.123456+00:00")):
         folder = tmp_path / str(number) / "demo"
         tracker = Tracker(folder, new_study(folder, created=created), tracking_uri=uri)
-        tracker.winner("emotion.mtl", keep(folder, make_record(identity(number))), tmp_path / "model.pt")
+        record = make_record(identity(number), model=sha256(tmp_path / "model.pt"))
+        tracker.winner("emotion.mtl", keep(folder, record), tmp_path / "model.pt")
         assert tracker.close() == 0
     client = MlflowClient(uri, registry_uri=uri)
     for name, label in (("demo-emotion.mtl", identity(0).label), ("demo-20260202T000000.123456-emotion.mtl", identity(1).label)):
