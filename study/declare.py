@@ -147,6 +147,12 @@ def check_same(folder: Path, header: StudyHeader) -> StudyHeader:
     return standing
 
 
+def with_raised(space: Space, header: StudyHeader, standing: StudyHeader) -> tuple[Space, StudyHeader]:
+    """Space and header with the trials that an earlier start has raised them to, which one arm may have had and another not."""
+    trials = max(header.budget["trials"], standing.budget["trials"])
+    return replace(space, budget=replace(space.budget, trials=trials)), replace(header, budget={**header.budget, "trials": trials})
+
+
 def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any, Any]]:
     """(what, was, now) of everything that may not change under one name."""
     was, now = _fixed(standing.space), _fixed(header.space)

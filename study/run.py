@@ -29,7 +29,7 @@ from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, most_epochs, predict_cost
-from study.declare import check_same, make_header, settle, study_name
+from study.declare import check_same, make_header, settle, study_name, with_raised
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.feasible import feasible
 from study.forecast import Forecast, Foretold
@@ -74,7 +74,7 @@ def command(options: Options) -> int:
         check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
     if header_path(folder).exists():  # another study's name is refused before anything is timed
-        check_same(folder, header)
+        space, header = with_raised(space, header, check_same(folder, header))
     with waiting("timing a few batches, to tell what the study will take"):
         cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)

@@ -8,16 +8,22 @@ import sys
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 
+import study.run
 from sermtl.config import read_config
+from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
+from study.cost import Cost
 from study.declare import make_header, study_name
+from study.header import StudyHeader
 from study.options import read_options
 from study.record import read_records
 from study.run import main
+from study.space import Space
 from tests.driving import toy_space
 from tests.tiny import make_tiny
 
@@ -184,6 +190,27 @@ def test_a_dry_run_runs_nothing(ran: Ran, tmp_path: Path, capsys: pytest.Capture
     assert main([*ran.command, "--runs", str(tmp_path), "--dry-run"]) == 0
     assert "dry run: nothing was run" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_earlier_command_goes_on_with_the_trials_that_a_later_one_asked_for(
+    tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One arm may have begun the further trials and the other not: of its end the arms would have had unequal chances."""
+    asked: list[int] = []
+
+    def told(options: Any, header: StudyHeader, folder: Path, space: Space, *about: Any) -> int:
+        asked.append(space.budget.trials)
+        return 0
+
+    monkeypatch.setattr(study.run, "run_study", told)
+    monkeypatch.setattr(study.run, "predict_cost", lambda *_: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
+    (tmp_path / "mine.toml").write_text(SPACE)
+    where = ["--space", str(tmp_path / "mine.toml"), "--corpus", str(tiny_corpus.path), "--size", "small", "--device", "cpu"]
+    for changes in ([], ["--trials", "6"], []):
+        assert main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", *changes]) == 0
+    assert asked == [3, 6, 6]
+    assert main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", "--dry-run"]) == 0
+    assert "budget  2 arms × 6 trials" in capsys.readouterr().out
 
 
 def test_a_study_name_stays_in_its_folder() -> None:

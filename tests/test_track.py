@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 
 import study.track
 from sermtl.errors import StudyError
+from sermtl.files import sha256
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
 from study.ledger import Ledger
