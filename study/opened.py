@@ -1,17 +1,12 @@
 """Who opened the test part, when, and how many seeds each look at it had: `runs/NAME/opened.json`."""
 
-import json
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from sermtl.config import explain
 from sermtl.errors import StudyError
-from sermtl.files import existing_file, write_text
-from study.header import header_path, read_header
-from study.seal import check_seal, sealed
-from study.strangers import strange_note, whose
+from study.sealed_note import read_note, write_note
 
 
 class Opened(TypedDict, total=False):
@@ -38,8 +33,7 @@ def is_opened(study_folder: Path) -> bool:
 
 def write_opened(study_folder: Path, opened: Opened) -> None:
     """Write it whole, with whose it is."""
-    header = read_header(study_folder) if header_path(study_folder).exists() else None
-    write_text(opened_path(study_folder), sealed(json.dumps({**opened, **whose(header)}, indent=1) + "\n"))
+    write_note(opened_path(study_folder), opened)
 
 
 def read_opened(study_folder: Path) -> Opened | None:
@@ -57,17 +51,7 @@ def read_opened(study_folder: Path) -> Opened | None:
 
 def noted(study_folder: Path) -> Opened | None:
     """What is noted, be it incomplete; None where nothing is. Raises StudyError where it is damaged or another study's."""
-    path = opened_path(study_folder)
-    try:
-        opened = _OPENED.validate_json(check_seal(existing_file(path).read_bytes()))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        what = explain(error) if isinstance(error, ValidationError) else str(error)
-        raise StudyError(f"{path}: not what it should hold ({what}); {_repair(study_folder)}") from None
-    if header_path(study_folder).exists() and (why := strange_note(read_header(study_folder), opened)) is not None:
-        raise StudyError(f"{path}: {why}; {_repair(study_folder)}")
-    return opened
+    return read_note(opened_path(study_folder), _OPENED, _repair(study_folder))
 
 
 def _repair(study_folder: Path) -> str:

@@ -180,13 +180,18 @@ def test_an_entry_whose_time_was_put_back_is_verified_again(away: Path, cache: P
     same(open_corpus(away.as_uri()), tiny_corpus)
 
 
-def test_a_fetch_killed_in_the_middle_goes_on_where_it_was(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
-    part = cache / f"{tiny_corpus.checksum}.part"
-    first = process(away.as_uri(), 0.2)
-    until = time.monotonic() + 60
+def half_way(away: Path, part: Path) -> subprocess.Popen[str]:
+    """A process that has fetched some of the file, and goes on slowly."""
+    fetching, until = process(away.as_uri(), 0.2), time.monotonic() + 60
     while not (part.exists() and part.stat().st_size >= 2 << 16):
         assert time.monotonic() < until
         time.sleep(0.01)
+    return fetching
+
+
+def test_a_fetch_killed_in_the_middle_goes_on_where_it_was(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
+    part = cache / f"{tiny_corpus.checksum}.part"
+    first = half_way(away, part)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     there = part.stat().st_size
@@ -202,11 +207,7 @@ def test_a_fetch_killed_in_the_middle_goes_on_where_it_was(away: Path, cache: Pa
 def test_a_cache_that_is_removed_under_a_fetch_is_one_clear_line(away: Path, cache: Path, tiny_corpus: Corpus) -> None:
     """Whoever waits for that fetch begins one of their own."""
     part = cache / f"{tiny_corpus.checksum}.part"
-    first = process(away.as_uri(), 0.2)
-    until = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size >= 2 << 16):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    first = half_way(away, part)
     waiting = process(away.as_uri())
     assert waiting.stderr is not None
     assert select.select([waiting.stderr], [], [], 60)[0]

@@ -198,22 +198,23 @@ def _identity(settings: SyntheticSettings) -> str:
     return hashlib.sha256(json.dumps([VERSION, asdict(settings)], sort_keys=True).encode()).hexdigest()[:12]
 
 
-def synthetic_clips(settings: SyntheticSettings) -> Iterator[Clip]:
-    """Every clip of the corpus, speaker by speaker, in the order of their names."""
+def _planned(settings: SyntheticSettings) -> Iterator[tuple[Speaker, str, str, str]]:
+    """Speaker, sentence, emotion and level of every clip, speaker by speaker, in the order of their names."""
     for number in range(settings.speakers):
         speaker = make_speaker(number, settings)
-        for sentence, emotion, level in sorted(recordings(settings.sentences, number % 72)[: settings.clips_per_speaker]):
-            yield make_clip(speaker, sentence, emotion, level, settings)
+        for clip in sorted(recordings(settings.sentences, number % 72)[: settings.clips_per_speaker]):
+            yield speaker, *clip
+
+
+def synthetic_clips(settings: SyntheticSettings) -> Iterator[Clip]:
+    """Every clip of the corpus, speaker by speaker, in the order of their names."""
+    return (make_clip(*clip, settings) for clip in _planned(settings))
 
 
 def list_synthetic(settings: SyntheticSettings) -> Listing:
     """Every clip of the corpus before it is made, in the order of `synthetic_clips`; its path lies nowhere, and is its identity."""
-    place, found = Path("/", f"synthetic-{_identity(settings)}"), []
-    for number in range(settings.speakers):
-        speaker = make_speaker(number, settings)
-        for clip in sorted(recordings(settings.sentences, number % 72)[: settings.clips_per_speaker]):
-            name = _clip_name(speaker, *clip)
-            found.append(Recording(place / name, name, _clip_labels(speaker, *clip)))
+    place = Path("/", f"synthetic-{_identity(settings)}")
+    found = [Recording(place / _clip_name(*clip), _clip_name(*clip), _clip_labels(*clip)) for clip in _planned(settings)]
     return Listing("synthetic", found, demographics=(), synthetic=True)
 
 

@@ -97,13 +97,14 @@ def page(folder: Path) -> str:
     lines += [
         "",
         f"The pipeline: whole studies, each on a corpus of its own, {SEEN} training speakers; margin ± {100 * MARGIN:g} points.",
-        "`detectable` is what a study of this size finds four times in five (the studies' median). `holds Δ`: intervals that hold",
+        "`detectable` is what a study of this size finds four times in five, ± half of its 95 % interval (the studies'",
+        "medians). `holds Δ`: intervals that hold",
         "the effect measured above. A study's interval is about new speakers and new seeds for its own training speakers: what",
         "the second task does for other training voices varies, and is no part of it.",
         "",
-        "| relative | settings | speakers × seeds | studies | control UAR | mean Δ | of each study | detectable | holds Δ "
-        "| p < .05 | verdicts |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
+        "| relative | settings | speakers × seeds | studies | control UAR | mean Δ | sd of Δ | ± | of each study "
+        "| detectable | holds Δ | p < .05 | verdicts |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | --- |",
     ]
     lines += [studies_row(one, effects) for one in sorted((one for one in found if "studies" in one), key=place)]
     return "\n".join(lines) + "\n"
@@ -129,6 +130,8 @@ def studies_row(found: dict[str, Any], effects: dict[float, tuple[float, float, 
             str(number),
             f"{100 * np.mean([one['control_uar'] for one in studies]):.1f} %",
             f"{np.mean([one['points'] for one in studies]):+.1f}",
+            f"{np.std([one['points'] for one in studies], ddof=1):.1f}" if number > 1 else "–",
+            f"{np.median([one['high'] - one['low'] for one in studies]) / 2:.1f}",
             "; ".join(f"{one['points']:+.1f} [{one['low']:+.1f}, {one['high']:+.1f}]" for one in studies),
             f"{np.median([one['detectable'] for one in studies]):.1f}",
             holds,
