@@ -214,7 +214,8 @@ def mlflow_can_be_rebuilt(stores: Stores, asked: Asked) -> Verdict:
         copy = Path(home) / stores.name
         shutil.copytree(stores.folder, copy, ignore=shutil.ignore_patterns("mlflow*", "mlartifacts"))
         here = Stores(copy, f"sqlite:///{copy}/optuna.db", f"sqlite:///{copy}/mlflow.db")
-        storage = [] if stores.optuna.startswith("sqlite") else ["--storage", stores.optuna]
+        # of a server's database a copy is refused: the trials there are the first folder's
+        storage = [] if stores.optuna.startswith("sqlite") else ["--storage", f"sqlite:///{copy}/own.db"]
         code, said = run_doctor(here, "--fix", *storage)
         wrong = [] if code == 0 else said
         wanted, made = ({run.tags["identity"]: _told(run) for run in s.runs() if "identity" in run.tags} for s in (stores, here))
