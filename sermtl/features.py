@@ -5,6 +5,9 @@ normalisation, centring and padding. With the defaults a bin holds what `scipy.s
 window="hamming", nperseg=400, noverlap=240, nfft=1024, mode="magnitude")` gives, up to one constant factor.
 """
 
+import functools
+from types import ModuleType
+
 import torch
 from torch import Tensor, nn
 
@@ -76,15 +79,16 @@ class FrontEnd(nn.Module):
         """
         config = self.config
         frames = self.valid_frames(valid)
-        mean = (waveforms.sum(1, dtype=torch.int64).double() / valid).float()  # of exact sums: a constant clip gives exact zeros
         out = torch.empty(len(waveforms), config.bins, config.frames, device=waveforms.device)
         out[:, :, self.n_frames :] = 0
-        chunk = 1 if waveforms.device.type == "cpu" else max(1, len(waveforms))
+        on_cpu = waveforms.device.type == "cpu"
+        passes = compiled_passes() if on_cpu else None
+        chunk = 1 if on_cpu else max(1, len(waveforms))
         padded = torch.zeros(chunk, self.n_frames, config.n_fft, device=waveforms.device)  # zero beyond the window, every time
         for start in range(0, len(waveforms), chunk):
             rows = slice(start, start + chunk)
-            scaled = self._scaled(waveforms[rows], valid[rows], mean[rows])
-            self._spectrogram(scaled, frames[rows], padded, out[rows])
+            self._window_frames(waveforms[rows], valid[rows], padded, passes)
+            self._spectrogram(torch.fft.rfft(padded), frames[rows], out[rows], passes)
         return out.unsqueeze(1), frames
 
     def valid_frames(self, valid: Tensor) -> Tensor:
@@ -95,20 +99,55 @@ class FrontEnd(nn.Module):
         frames = 1 + (valid - window).clamp(min=0) // self.config.hop_samples
         return frames.clamp(max=self.n_frames)
 
-    def _spectrogram(self, waveforms: Tensor, frames: Tensor, padded: Tensor, out: Tensor) -> None:
-        """Write the spectrograms of one chunk into `out` (chunk, bins, config.frames), which is zero from n_frames on."""
+    def _window_frames(self, waveforms: Tensor, valid: Tensor, padded: Tensor, passes: ModuleType | None) -> None:
+        """Write the windowed frames of one chunk of waveforms into the first columns of `padded` (chunk, n_frames, n_fft)."""
         config = self.config
-        squares = self._squares(waveforms, padded)  # (chunk, n_frames, n_fft / 2 + 1, 2)
-        inside = out[:, :, : self.n_frames]
-        if self.filterbank is None:
-            # each power is summed where it belongs: a sum along frames, copied along bins, would cost three times as much
-            real, imaginary = (squares[:, :, : config.bins, part].transpose(1, 2) for part in (0, 1))
-            torch.add(real, imaginary, out=inside)
+        width = config.window_samples
+        before = width // 2 if config.centred else 0
+        if passes is not None:
+            passes.window_frames(
+                waveforms[0].contiguous().numpy(),
+                int(valid[0]),
+                self.window.numpy(),
+                config.hop_samples,
+                before,
+                config.normalise != "none",
+                config.detrend,
+                padded[0].numpy(),
+            )
+            return
+        scaled = self._scaled(waveforms, valid)
+        if config.centred:
+            scaled = nn.functional.pad(scaled, (before, width - before))
+        frames = scaled.unfold(1, width, config.hop_samples)[:, : self.n_frames]
+        if config.detrend:
+            torch.sub(frames, frames.mean(-1, keepdim=True), out=padded[..., :width]).mul_(self.window)
         else:
-            inside.copy_(((squares[..., 0] + squares[..., 1]) @ self.filterbank).transpose(1, 2))
-        if config.amplitude == "magnitude":
-            out.sqrt_()
-        elif config.amplitude == "log":
+            torch.mul(frames, self.window, out=padded[..., :width])
+
+    def _spectrogram(self, spectra: Tensor, frames: Tensor, out: Tensor, passes: ModuleType | None) -> None:
+        """Write the spectrograms of one chunk into `out` (chunk, bins, config.frames), which is zero from n_frames on.
+
+        spectra: (chunk, n_frames, n_fft / 2 + 1) complex64, spoilt afterwards.
+        """
+        config = self.config
+        inside = out[:, :, : self.n_frames]
+        root = config.amplitude == "magnitude"
+        parts = torch.view_as_real(spectra)
+        if passes is not None and self.filterbank is None:
+            passes.write_amplitudes(parts[0].flatten(1).numpy(), root, out[0].numpy())
+        else:
+            # squares of the two parts, summed: several times faster on a CPU than the absolute value of complex numbers
+            squares = parts.square_()
+            if self.filterbank is None:
+                # each power is summed where it belongs: a sum along frames, copied along bins, would cost three times as much
+                real, imaginary = (squares[:, :, : config.bins, part].transpose(1, 2) for part in (0, 1))
+                torch.add(real, imaginary, out=inside)
+            else:
+                inside.copy_(((squares[..., 0] + squares[..., 1]) @ self.filterbank).transpose(1, 2))
+            if root:
+                inside.sqrt_()
+        if config.amplitude == "log":
             out.mul_(LOG_GAIN).log1p_()
         masked = config.padding == "masked"
         keep = (torch.arange(self.n_frames, device=out.device) < frames[:, None])[:, None, :] if masked else None
@@ -117,7 +156,7 @@ class FrontEnd(nn.Module):
         if keep is not None:
             inside.mul_(keep)
 
-    def _scaled(self, waveforms: Tensor, valid: Tensor, mean: Tensor) -> Tensor:
+    def _scaled(self, waveforms: Tensor, valid: Tensor) -> Tensor:
         """Waveforms as float32: of mean 0 and variance 1 over their valid samples, or between -1 and 1.
 
         A silent (or constant) clip gives zeros. Normalising per bin starts from here too: it makes no difference
@@ -125,32 +164,22 @@ class FrontEnd(nn.Module):
         """
         if self.config.normalise == "none":
             return waveforms.float() / FULL_SCALE
+        mean = (waveforms.sum(1, dtype=torch.int64).double() / valid).float()  # of exact sums: a constant clip gives exact zeros
         centred = waveforms - mean[:, None]
-        if centred.device.type == "cpu":
-            for row, length in enumerate(valid.tolist()):
-                centred[row, length:] = 0
-        else:  # without asking the GPU how long they are
-            centred *= torch.arange(waveforms.shape[1], device=valid.device) < valid[:, None]
+        # without asking a GPU how long they are
+        centred *= torch.arange(waveforms.shape[1], device=valid.device) < valid[:, None]
         energy = centred.square().sum(1).clamp_(min=1e-30)
         return centred.mul_((valid / energy).sqrt_()[:, None])
 
-    def _squares(self, waveforms: Tensor, padded: Tensor) -> Tensor:
-        """Squared real and imaginary parts of the spectra of float waveforms (B, clip_samples): (B, n_frames, n_fft / 2 + 1, 2).
 
-        padded: (B, n_frames, n_fft) to work in.
-        """
-        config = self.config
-        width = config.window_samples
-        if config.centred:
-            waveforms = nn.functional.pad(waveforms, (width // 2, width - width // 2))
-        frames = waveforms.unfold(1, width, config.hop_samples)[:, : self.n_frames]
-        inside = padded[..., :width]
-        if config.detrend:
-            torch.sub(frames, frames.mean(-1, keepdim=True), out=inside).mul_(self.window)
-        else:
-            torch.mul(frames, self.window, out=inside)
-        # squares of the two parts, summed: several times faster on a CPU than the absolute value of complex numbers
-        return torch.view_as_real(torch.fft.rfft(padded)).square_()
+@functools.cache
+def compiled_passes() -> ModuleType | None:
+    """`sermtl.compiled`, which takes a second at first; None where Numba is not installed."""
+    try:
+        from sermtl import compiled
+    except ImportError:
+        return None
+    return compiled
 
 
 def standardise(spectrograms: Tensor, keep: Tensor | None, smallest_std: float) -> None:

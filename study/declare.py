@@ -32,7 +32,7 @@ from study.header import (
 from study.opened import is_opened
 from study.space import Space
 
-PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "scipy", "scikit-learn", "pyarrow")
+PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "numba", "scipy", "scikit-learn", "pyarrow")
 COUNTS = ("trials", "seeds", "searches")  # compared by themselves: a later command may raise the first two
 
 

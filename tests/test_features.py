@@ -1,12 +1,18 @@
 """The front end against SciPy, and what must hold for any clip."""
 
 import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.signal
 import torch
 
+import sermtl
+from sermtl import features
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.features import FrontEnd, frame_count, hz_to_mel, mel_filterbank, mel_to_hz
@@ -155,3 +161,58 @@ def test_real_clip_shape(tiny_corpus: Corpus) -> None:
     out, frames = FrontEnd(PAPER)(clip, torch.tensor([len(wave)]))
     assert out.shape == (1, 1, 512, 400)
     assert frames.tolist() == [400]
+
+
+@pytest.mark.parametrize("scale", ["linear", "mel"])
+@pytest.mark.parametrize("normalise", ["waveform", "bin", "none"])
+@pytest.mark.parametrize("amplitude", ["magnitude", "power", "log"])
+def test_compiled_passes_equal_pytorchs(scale: str, normalise: str, amplitude: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To within rounding, for clips that fill their place or not, loud and silent, and whatever else a frame depends on."""
+    waveforms = torch.cat([noise(3, 16_000), torch.zeros(1, 16_000, dtype=torch.int16), torch.full((1, 16_000), -321).short()])
+    valid = [16_000, 9_999, 1, 16_000, 7_000]
+    for row, length in enumerate(valid):
+        waveforms[row, length:] = 0
+    knobs = [(d, c, p) for d in (True, False) for c in (True, False) for p in ("zero", "masked")]
+    for detrend, centred, padding in knobs:
+        config = RunConfig(clip_s=1.0, frames=104, bins=70, frequency_scale=scale, normalise=normalise, amplitude=amplitude)
+        config = config.replace(detrend=detrend, centred=centred, padding=padding, window_ms=24.0, hop_ms=9.5)
+        compiled = spectrograms(config, waveforms, valid)
+        with monkeypatch.context() as patch:
+            patch.setattr(features, "compiled_passes", lambda: None)
+            plain = spectrograms(config, waveforms, valid)
+        # a bin of nearly constant value is divided by next to nothing, so that rounding shows
+        tolerance = 2e-3 if normalise == "bin" else 2e-5
+        assert (compiled - plain).abs().max() <= tolerance * plain.abs().max(), (detrend, centred, padding)
+        assert not compiled[3].any()
+
+
+def test_numba_is_used_where_it_is_installed() -> None:
+    assert features.compiled_passes() is not None
+
+
+@pytest.mark.parametrize("harm", ["none", "garbage", "cut", "emptied", "no folder"])
+def test_compiled_passes_survive_what_befalls_their_files(harm: str, tmp_path: Path) -> None:
+    """Machine code kept on disk is a saving and never a need."""
+    shutil.copytree(Path(sermtl.__file__).parent, tmp_path / "sermtl", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import numpy as np; from sermtl import compiled; print(compiled.sums(np.array([3, -4], np.int16)))"
+
+    def answer() -> str:
+        environment = {"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path / "home"), "PATH": ""}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    cache = tmp_path / "sermtl" / "__pycache__"
+    if harm == "no folder":
+        cache.write_text("in its place")
+        (tmp_path / "home").write_text("in its place")
+        assert answer() == "(-1, 25)\n"
+        return
+    assert answer() == "(-1, 25)\n"
+    kept = [*cache.glob("*.nbi"), *cache.glob("*.nbc")]
+    assert kept
+    for path in kept:
+        if harm == "garbage":
+            path.write_bytes(b"garbage" * 40)
+        elif harm != "none":
+            path.write_bytes(path.read_bytes()[: 200 if harm == "cut" else 0])
+    assert answer() == "(-1, 25)\n"

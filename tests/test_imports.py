@@ -7,7 +7,21 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOW = [
-    *("errors", "masking", "files", "config", "tasks", "corpus", "fetch", "splits", "features", "augment", "model", "weighting"),
+    *(
+        "errors",
+        "masking",
+        "files",
+        "config",
+        "tasks",
+        "corpus",
+        "fetch",
+        "splits",
+        "compiled",
+        "features",
+        "augment",
+        "model",
+        "weighting",
+    ),
     *("remarks", "pairs", "verification", "evaluate", "baselines", "forward", "train", "predict", "spool", "prepare", "inspect"),
 ]
 ABOVE = {"study", "ray", "optuna", "mlflow"}
