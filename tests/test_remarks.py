@@ -68,6 +68,30 @@ def test_a_speaker_of_two_sexes_is_said_with_the_clips_of_each() -> None:
     assert "1 speaker(s) of more than one age band: 'a' (under 30 in 2 clips, 30-39 in 1 clip)" in age
 
 
+@pytest.mark.parametrize(
+    ("ages", "said"),
+    [(["21", "28", "21"], True), (["21", "22", None], False), (["21", "28", "34"], False), (["twenties", "21", "21.5"], False)],
+    ids=["years apart", "a birthday", "in two bands, which is said already", "one in words"],
+)
+def test_a_speaker_of_two_ages_in_one_band_is_said_unless_it_is_a_birthday(ages: list[str | None], said: bool) -> None:
+    found = [line for line in remarks(labelled(speaker=["a"] * 3, age=ages)) if "years apart" in line]
+    expected = (
+        "1 speaker(s) of ages that lie years apart: 'a' (21 in 2 clips, 28 in 1 clip); if two people share a name, give them two"
+    )
+    assert found == [expected] * said
+
+
+def test_speakers_who_lack_an_emotion_are_named_with_it() -> None:
+    corpus = labelled(
+        speaker=["a", "a", "a", "b", "b", "b", "c", "c", "d"],
+        emotion=["joy", "fear", "rage", "joy", None, "joy", "rage", "fear", None],
+    )
+    assert remarks(corpus) == [
+        "2 of 3 speakers have no clip of some emotion: 'b' (fear, rage), 'c' (joy); "
+        "where they train, their voice alone tells that it is another"
+    ]
+
+
 def test_no_more_than_some_speakers_are_named() -> None:
     (line,) = remarks(labelled(speaker=list("aabbccddee"), race=["x", "y"] * 5))
     assert line.startswith("5 speaker(s) of more than one race: 'a' (x in 1 clip, y in 1 clip), ")
@@ -86,7 +110,7 @@ def test_clips_names_for_speakers_are_said() -> None:
 
 def test_a_sound_corpus_is_not_remarked_on(tiny_corpus: Corpus) -> None:
     assert remarks(tiny_corpus) == []
-    assert remarks(labelled(emotion=["x", "y"], sex=["female", "male"])) == []  # whose they are is not known
+    assert remarks(labelled(emotion=["x", "y"], sex=["female", "male"], age=["21", "28"])) == []  # whose they are is not known
 
 
 def test_prepare_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
