@@ -14,10 +14,10 @@ from rich.table import Table
 from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Corpus, Split
+from sermtl.corpus_lines import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.errors import ConfigError, CorpusError, Parser, SplitError, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
-from sermtl.prepare import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.splits import SPLIT_KNOBS, make_split
 from sermtl.tasks import age_band
 
