@@ -13,6 +13,7 @@ too short             under 0.1 s                                               
 silent                no audible speech                                          dropped    kept
 conflicting labels    the same audio under different labels: which is true?      all dropped  kept
 repeated              the same audio twice with the same labels                  first kept   kept
+unknown length        the file does not say it, and was read to its end          kept       kept
 missing label         no emotion                                                 kept       kept
 missing demographics  a speaker's sex, age, race or ethnicity is unknown         kept       kept
 """
@@ -30,7 +31,7 @@ from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
 Labels = dict[str, str | None]
 
 CAN_BE_KEPT = frozenset(("unknown code", "too short", "silent", "conflicting labels", "repeated"))
-HARMLESS = frozenset(("missing label", "missing demographics"))
+HARMLESS = frozenset(("unknown length", "missing label", "missing demographics"))
 TAKES = frozenset(("repetition", "version", "take"))  # count recordings of the same thing: no conflict if they differ
 
 SHORTEST_S = 0.1

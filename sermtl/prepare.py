@@ -159,7 +159,7 @@ def _double(other: Heard, used: Heard) -> Defect:
 
 
 def _drop_repeats(taken: list[Heard], keep_all: bool) -> tuple[list[Heard], list[Defect]]:
-    sound = [item for item in taken if item.flaw is None or item.flaw[0] == "unknown code"]  # all but silence
+    sound = [item for item in taken if item.flaw is None or item.flaw[0] not in ("silent", "too short")]
     names = [item.recording.name for item in sound]
     found = find_repeats(names, [item.entry.digest for item in sound], [item.recording.labels for item in sound])
     defects = [judged(*flaw, keep_all) for flaw in found]
