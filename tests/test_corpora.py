@@ -414,6 +414,27 @@ def test_a_manifest_of_any_size_is_not_read(folder: Path, monkeypatch: pytest.Mo
         list_manifest(folder / "m.parquet")
 
 
+@pytest.mark.parametrize(
+    ("name", "reader", "error"),
+    [
+        ("m.csv", "sermtl.corpora.manifest.csv.DictReader", MemoryError()),
+        ("m.parquet", "pyarrow.parquet.ParquetFile", pa.lib.ArrowMemoryError("malloc of size 99 failed")),
+    ],
+)
+def test_memory_that_runs_out_is_not_called_a_fault_of_the_table(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, reader: str, error: MemoryError
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reader, full)
+    (folder / name).write_text("path,speaker,emotion\n")
+    with pytest.raises(CorpusError) as caught:
+        list_manifest(folder / name)
+    told = f" ({error})" if str(error) else ""
+    assert f"{name}: reading its 21 bytes takes more memory than this machine has left{told}; free some" in str(caught.value)
+
+
 def test_one_label_in_two_unicode_forms_or_with_another_space_is_one(folder: Path) -> None:
     text = "path,speaker,emotion\na.wav,Jos\u00e9 B,joy\nsub/b.flac,Jose\u0301\u00a0 B,joy\n"
     listing = list_manifest(manifest(folder, text))

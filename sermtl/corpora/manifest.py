@@ -104,7 +104,11 @@ def _read(manifest: Path) -> Rows:
             _check_size(manifest, len(rows), 0)
     except UnicodeDecodeError:
         raise CorpusError(f"{manifest}: not a CSV in UTF-8; save it as UTF-8") from None
-    except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
+    except MemoryError as error:  # Arrow's too; what was read is let go of with it
+        why = f"reading its {manifest.stat().st_size:,} bytes takes more memory than this machine has left"
+        told = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        raise CorpusError(f"{manifest}: {why}{told}; free some, or prepare in parts; write it again if it is small") from None
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{manifest}: cannot be read as a CSV (UTF-8) or Parquet table ({detail}); write it again") from None
     for number, row in enumerate(rows, start=1):
