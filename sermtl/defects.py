@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
+from sermtl.tasks import first_known
 
 Labels = dict[str, str | None]
 
@@ -101,14 +102,12 @@ def _differing(labels: list[Labels]) -> list[str]:
 
 def missing_labels(clips: Iterable[tuple[str, Labels]], demographics: Sequence[str]) -> list[Defect]:
     """Harmless gaps: clips without an emotion, and speakers without one of the `demographics` the corpus should have."""
-    found: list[Defect] = []
-    speakers: dict[str | None, Labels] = {}
-    for name, labels in clips:
-        speakers.setdefault(labels.get("speaker"), labels)
-        if labels.get("emotion") is None:
-            found.append(Defect(name, "missing label", "no emotion", "kept"))
-    for speaker, labels in speakers.items():
-        gaps = [key for key in demographics if labels.get(key) is None]
+    rows = list(clips)
+    speakers = [labels.get("speaker") for _, labels in rows]
+    known = {key: first_known(speakers, (labels.get(key) for _, labels in rows)) for key in demographics}
+    found = [Defect(name, "missing label", "no emotion", "kept") for name, labels in rows if labels.get("emotion") is None]
+    for speaker in dict.fromkeys(speakers):
+        gaps = [key for key in demographics if known[key][speaker] is None]
         if gaps:
             found.append(Defect(f"speaker {speaker}", "missing demographics", f"{', '.join(gaps)} unknown", "kept"))
     return found
