@@ -23,6 +23,8 @@ from sermtl.model import VGGVox
 from sermtl.pcm import SAMPLE_RATE_HZ
 
 SHOWN_CLASSES = 6  # of a task, in the printed text
+SHOWN_MODELS = 3  # of a folder's
+DEEPEST = 4  # folders from a study's to a model: checkpoints, the arm's, the search's, the run's
 
 
 class Predictor:
@@ -107,6 +109,22 @@ def load_model(path: Path, device: str = "cpu") -> Predictor:
         raise CheckpointError(f"{path}: not a model of this version ({error})") from None
 
 
+def model_in(given: Path) -> Path:
+    """The file that is given; of a folder, a run's or a study's, its only model. Raises CheckpointError for none or several."""
+    if not given.is_dir():
+        return given
+    for depth in range(DEEPEST + 1):
+        if found := sorted(given.glob("*/" * depth + "model.pt")):
+            break
+    else:
+        raise CheckpointError(f"{given}: a folder without a model.pt; give the model file, or the folder of a run that has ended")
+    if len(found) > 1:
+        shown = ", ".join(str(path.relative_to(given)) for path in found[:SHOWN_MODELS])
+        more = f" and {len(found) - SHOWN_MODELS} more" if len(found) > SHOWN_MODELS else ""
+        raise CheckpointError(f"{given}: a folder of {len(found)} models; give one of them: {shown}{more}")
+    return found[0]
+
+
 def read_sound(path: Path) -> NDArray[np.int16]:
     """An audio file with something in it: (n,) int16, 16 kHz mono. Raises CorpusError naming the file."""
     try:
@@ -123,12 +141,15 @@ def read_sound(path: Path) -> NDArray[np.int16]:
 def main(argv: list[str]) -> int:
     """`python -m sermtl predict MODEL FILE...`: the first file that cannot be used ends it with an error."""
     parser = Parser("python -m sermtl predict", description="Print the classes of audio files with probabilities.")
-    parser.add_argument("model", type=Path, help="model.pt of `sermtl train`, or a study's exported model or checkpoint")
+    parser.add_argument("model", type=Path, help="model.pt of `sermtl train` or of a study's run, its checkpoint, or its folder")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="audio file: WAV, FLAC, Ogg, MP3, ..., any rate")
     parser.add_argument("--json", action="store_true", help="one JSON object a file, all classes")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute [%(default)s]")
     arguments = parser.parse_args(argv)
-    predictor = load_model(arguments.model, pick_device(arguments.device))
+    model = model_in(arguments.model)
+    predictor = load_model(model, pick_device(arguments.device))
+    if model.parent != arguments.model and model != arguments.model and not arguments.json:
+        print(f"note: the model is {one_line(str(model))}")
     if predictor.corpus["synthetic"] and not arguments.json:
         print(f"note: this model learned from synthetic speech ({predictor.corpus['name']})")
     for path in arguments.files:

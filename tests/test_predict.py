@@ -1,6 +1,7 @@
 """A model file and any audio file: what comes out, and the one line for what cannot be used."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,31 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
         assert error.count("\n") == 1
         assert str(tmp_path / name) in error
         assert any(word in error for word in says.split("|")), error
+
+
+def test_a_folder_is_taken_for_its_only_model(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    study, run = tmp_path / "runs" / "x", tmp_path / "runs" / "x" / "checkpoints" / "emotion.mtl" / "search-0" / "00003"
+    run.mkdir(parents=True)
+
+    def ask(folder: Path) -> int:
+        return run_command(lambda: main([str(folder), str(tmp_path / "a.wav")]))
+
+    assert ask(study) == 2
+    assert "x: a folder without a model.pt; give the model file, or the folder of a run" in capsys.readouterr().err
+    shutil.copy(model, run / "model.pt")
+    shutil.copy(model, run / "checkpoint.pt")
+    assert ask(run) == ask(study) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("emotion ") == 2
+    assert printed.count(f"note: the model is {run / 'model.pt'}\n") == 1
+    for number in range(4, 7):
+        (run.parent / f"0000{number}").mkdir()
+        shutil.copy(model, run.parent / f"0000{number}" / "model.pt")
+    assert ask(study) == 2
+    said = capsys.readouterr().err
+    assert "x: a folder of 4 models; give one of them: checkpoints/emotion.mtl/search-0/00003/model.pt, " in said
+    assert said.endswith("/00005/model.pt and 1 more\n")
 
 
 def test_models_that_cannot_be_used(model: Path, tmp_path: Path) -> None:
