@@ -23,6 +23,7 @@ RATES_HZ = (1_000, 200_000)  # the filter that resamples grows with the rate tha
 BLOCK_SAMPLES = 2**22  # decoded at once, all channels together
 BLOCK_OUTPUTS = 20  # samples that one block of the decimation gives: its filter then reaches just over the next block
 ONE_THREAD = 2**18  # multiplications up to which OpenBLAS starts no threads: there is a worker on every core already
+MOST_CLIPPED = 0.05  # share of samples: more is not a loud voice, but another scale, of 16 bits or of unit variance
 LOST_S = 0.1  # an MP3's length is known no better than to some frames
 CUT_OFF = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's log of the header
 SAMPLE_BYTES = {
@@ -245,10 +246,16 @@ def _low_pass(factor: int) -> NDArray[np.float32]:
 
 
 def to_int16(sound: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Samples in [-1, 1) as int16, louder ones clipped. Raises AudioError of kind 'unreadable' for NaN or infinity."""
+    """Samples in [-1, 1) as int16, louder ones clipped.
+
+    Raises AudioError of kind 'unreadable' for NaN or infinity, and for sound of which hardly anything but clipping would be left.
+    """
     if not np.isfinite(sound).all():
         raise AudioError("unreadable", "holds samples that are not finite numbers")
     samples: NDArray[np.int16] = np.clip(np.rint(sound * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    if len(samples) and samples.max() == FULL_SCALE - 1 and (lost := float(np.mean(np.abs(sound) > 1))) > MOST_CLIPPED:
+        found = f"{lost:.0%} of its samples are beyond full scale, up to {np.abs(sound).max():,.1f} times"
+        raise AudioError("unreadable", f"{found}; scale them to between -1 and 1")
     return samples
 
 

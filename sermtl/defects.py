@@ -66,10 +66,11 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
     if len(samples) < SHORTEST_S * SAMPLE_RATE_HZ:
         return "too short", f"{len(samples) / SAMPLE_RATE_HZ:.3f} s, under {SHORTEST_S} s"
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float32)
+    frames -= frames.mean()  # an offset is heard by nobody, but would count as sound
     level_dbfs = np.sort(10 * np.log10(np.maximum(np.square(frames).mean(axis=1), 1e-4) / FULL_SCALE**2))
     floor, loud = level_dbfs[len(level_dbfs) // 10], level_dbfs[round(0.98 * (len(level_dbfs) - 1))]  # 10th and 98th percentile
     if loud < DIGITAL_SILENCE_DBFS:
-        return "silent", "no sound" if not samples.any() else f"its loudest frames are at {loud:.0f} dBFS"
+        return "silent", "no sound" if (samples == samples[0]).all() else f"its loudest frames are at {loud:.0f} dBFS"
     if loud < ROOM_NOISE_DBFS and loud - floor < ROOM_NOISE_RANGE_DB:
         return "silent", f"steady noise at {loud:.0f} dBFS, no audible speech"
     return None

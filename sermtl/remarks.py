@@ -59,9 +59,12 @@ def inconstant(corpus: HasColumns) -> list[str]:
 
 
 def aged(corpus: HasColumns) -> list[str]:
-    """A remark on speakers whose ages lie years apart in one band, which no figure shows: two people of one name, perhaps."""
+    """A remark on ages that are no numbers, or on speakers whose ages lie years apart in one band, which no figure shows."""
     if "age" not in corpus.columns:
         return []
+    if unread := Counter(age for age in corpus.column("age") if age is not None and age_band(age) is None):
+        shown = ", ".join(_shown(age) for age, _ in unread.most_common(SHOWN_SPEAKERS))
+        return [f"{unread.total():,} clip(s) of an age that is no number of years ({shown}): it counts as unknown; give years"]
     apart = {}
     for speaker, counts in _of_speakers(corpus, "age").items():
         years = sorted(float(age) for age in counts if age_band(age))
