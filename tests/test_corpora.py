@@ -461,9 +461,10 @@ def test_manifest_places_that_are_wrong(folder: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00path")
     with pytest.raises(CorpusError, match="save it as UTF-8"):
         list_manifest(path)
-    (folder / "m.xlsx").write_bytes(b"PK\3\4")
-    with pytest.raises(CorpusError, match=r"m.xlsx: not a CSV or Parquet table; export it as CSV"):
-        list_manifest(folder / "m.xlsx")
+    for name in ("m.xlsx", "m.feather", "m.csv.gz"):
+        (folder / name).write_bytes(b"PK\3\4")
+        with pytest.raises(CorpusError, match=rf"{name}: not a CSV or Parquet table; export it as CSV"):
+            list_manifest(folder / name)
     (folder / "m.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(CorpusError, match="cannot be read"):
         list_manifest(folder / "m.parquet")

@@ -117,6 +117,8 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "folder.wav").mkdir()
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000, np.int16), 16_000)
+    soundfile.write(tmp_path / "offset.wav", np.full(16_000, 99, np.int16), 16_000)
+    soundfile.write(tmp_path / "loud.wav", np.random.default_rng(0).normal(0, 9, 16_000), 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), 16_000)
     (tmp_path / "stub.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     for name, says in {
@@ -124,6 +126,8 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
         "empty.wav": "empty",
         "folder.wav": "not a file",
         "silent.wav": "silent",
+        "offset.wav": "silent (every sample is 99)",
+        "loud.wav": "times; scale them to between -1 and 1\n",
         "none.wav": "no samples",
         "stub.wav": "git-lfs|git lfs",
         "missing.wav": "no such file",
@@ -133,6 +137,20 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
         assert error.count("\n") == 1
         assert str(tmp_path / name) in error
         assert any(word in error for word in says.split("|")), error
+
+
+def test_what_prepare_would_drop_is_predicted_with_a_note(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    for name, sound, note in (
+        ("short.wav", noise[:800], "too short: 0.050 s, under 0.1 s"),
+        ("hiss.wav", noise / 1000, "silent: its loudest frames are at -79 dBFS"),
+        ("sound.wav", noise, None),
+    ):
+        soundfile.write(tmp_path / name, sound, 16_000)
+        assert main([str(model), str(tmp_path / name)]) == main([str(model), str(tmp_path / name), "--json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines[1:] if line.startswith("  note: ")] == [f"  note: {said}" for said in [note] if said]
+        assert json.loads(lines[-1])["notes"] == [said for said in [note] if said]
 
 
 def test_a_folder_is_taken_for_its_only_model(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ from sermtl.files import existing_file
 
 NEEDED = ("path", "speaker", "emotion")
 MOST_ROWS, LARGEST_BYTES = 2_000_000, 2**30
-OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat"))
+OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat", ".arrow", ".feather", ".gz", ".zip"))
 NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?", "<na>", "#n/a", "unknown"))
 SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
 ROOTED = "give the folder that the paths start from with --root"
