@@ -64,6 +64,8 @@ def test_rows_that_a_quote_swallows_are_not_lost_without_a_word(folder: Path) ->
     ]
     with pytest.raises(CorpusError, match=r"row 2: 'text' holds other rows; a quote that stands for itself must be written twice"):
         read(folder, "m.csv", "\n".join(lines) + "\n")
+    (folder / "two\nlines.wav").touch()
+    assert read(folder, "m.csv", f'{HEADER}\n"two\nlines.wav",a,joy\n') == [("two\nlines", "a", "joy")]
     text = 'path,speaker,emotion,text\n0.wav,a,joy,"well,\nyes, no, perhaps, or"\n'
     assert read(folder, "m.csv", text, "text") == [("0", "a", "well, yes, no, perhaps, or")]
 
@@ -73,8 +75,21 @@ def test_a_line_before_the_header_is_shown_as_what_was_taken_for_it(folder: Path
         read(folder, "m.csv", f"# made by x\n{HEADER}\n0.wav,a,joy\n")
 
 
+def test_the_numbers_of_the_rows_are_no_label(folder: Path) -> None:
+    (folder / "m.csv").write_text(f",Unnamed: 0,{HEADER}\n0,7,0.wav,a,joy\n")
+    (recording,) = list_manifest(folder / "m.csv").recordings
+    assert recording.labels == {"speaker": "a", "emotion": "joy"}
+
+
 def test_parquet_of_bytes_is_text_and_lists_are_no_labels(folder: Path) -> None:
-    table = {"path": [b"0.wav"], "speaker": [b"a"], "emotion": ["joy"], "embedding": [[0.5, 0.25]], "raw": [{"bytes": b"\xff"}]}
+    table: dict[str, object] = {
+        "path": [b"0.wav"],
+        "speaker": [b"a"],
+        "emotion": ["joy"],
+        "embedding": [[0.5, 0.25]],
+        "raw": [{"bytes": b"\xff"}],
+    }
+    table["__index_level_0__"] = [7]
     pyarrow.parquet.write_table(pa.table(table), folder / "m.parquet")
     (recording,) = list_manifest(folder / "m.parquet").recordings
     assert (recording.name, recording.labels) == ("0", {"speaker": "a", "emotion": "joy"})

@@ -5,8 +5,8 @@
     emotion    what is felt; may be empty
     ...        any further column is a label: sentence, level, sex, age, race, ethnicity, or your own
 
-A column of another name is pointed out with `--column emotion=Label`. One without a name (pandas' index), and
-one of lists or structures, is left out.
+A column of another name is pointed out with `--column emotion=Label`. Pandas' index, and what is a list or a
+structure, is left out.
 """
 
 import csv
@@ -33,6 +33,7 @@ MOST_ROWS, LARGEST_BYTES = 2_000_000, 2**30
 OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat", ".arrow", ".feather", ".gz", ".zip"))
 NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?", "<na>", "#n/a", "unknown"))
 SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
+INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")  # pandas' names for the numbers of the rows, written and read again
 ROOTED = "give the folder that the paths start from with --root"
 
 Rows = list[dict[str, str | None]]
@@ -113,7 +114,7 @@ def _read(manifest: Path) -> Rows:
             raise CorpusError(
                 f"{manifest}: row {number} has more fields than the header ({header}); quote what holds the delimiter"
             )
-    read = ({str(key).strip(): _text(value) for key, value in row.items() if key.strip()} for row in rows)
+    read = ({str(key).strip(): _text(value) for key, value in row.items() if not INDEX.fullmatch(key.strip())} for row in rows)
     return [row for row in read if any(row.values())]  # a sheet's empty rows are none
 
 
@@ -146,10 +147,9 @@ def _rows(manifest: Path, file: TextIO, delimiter: str, quoting: Literal[0, 3]) 
 
 
 def _names_audio(text: str, delimiter: str) -> bool:
-    """Whether a line of a field names an audio file among others: it is a row, and a quote before it was none."""
-    return any(
-        os.path.splitext(cell.strip(' "'))[1].lower() in SUFFIXES for line in text.splitlines() for cell in line.split(delimiter)
-    )
+    """Whether a line of a field names an audio file among other fields: it is a row, and a quote before it was none."""
+    rows = (line.split(delimiter) for line in text.splitlines() if delimiter in line)
+    return any(os.path.splitext(cell.strip(' "'))[1].lower() in SUFFIXES for row in rows for cell in row)
 
 
 def _check_size(manifest: Path, rows: int, size_bytes: int) -> None:
@@ -174,7 +174,9 @@ def _read_parquet(manifest: Path) -> Rows:
         nested = {field.name: field.type for field in schema if pa.types.is_nested(field.type)}  # a list or a structure is no label
         if needed := [name for name in nested if name.lower() in NEEDED]:
             raise ValueError(f"the column {needed[0]!r} is of {nested[needed[0]]}, not text")
-        batches = file.iter_batches(1000, columns=[name for name in schema.names if name not in nested])
+        batches = file.iter_batches(
+            1000, columns=[name for name in schema.names if name not in nested and not INDEX.fullmatch(name)]
+        )
         return [{str(key): _text(value) for key, value in row.items()} for batch in batches for row in batch.to_pylist()]
 
 
