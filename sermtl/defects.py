@@ -19,7 +19,7 @@ missing demographics  a speaker's sex, age, race or ethnicity is unknown        
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,6 +34,9 @@ Labels = dict[str, str | None]
 CAN_BE_KEPT = frozenset(("unknown code", "too short", "silent", "conflicting labels", "repeated"))
 HARMLESS = frozenset(("unknown length", "missing label", "missing demographics"))
 TAKES = frozenset(("repetition", "version", "take"))  # count recordings of the same thing: no conflict if they differ
+
+DIVIDING = frozenset(("speaker", "sentence", "emotion"))  # by which a split is made, or a class: never a mere name
+FEW_CLIPS, NAMING_SHARE = 20, 0.9  # different values a clip, from this many clips on
 
 SHORTEST_S = 0.1
 FRAME = SAMPLE_RATE_HZ // 40  # 25 ms
@@ -79,14 +82,17 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
 def find_repeats(names: Sequence[str], digests: Sequence[str], labels: Sequence[Labels]) -> list[tuple[str, str, str]]:
     """Clips with the same audio, as (clip, kind, detail).
 
-    Different labels: every clip of the group is 'conflicting labels'. Same labels (takes apart): all but the first are 'repeated'.
+    Different labels: every clip of the group is 'conflicting labels'. Same labels (takes and names apart): all but the first are
+    'repeated'.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
         groups[digest].append(index)
-    found = []
-    for group in (group for group in groups.values() if len(group) > 1):
-        differ = _differing([labels[index] for index in group])
+    found: list[tuple[str, str, str]] = []
+    several = [group for group in groups.values() if len(group) > 1]
+    ignored = TAKES | _naming(labels) if several else TAKES
+    for group in several:
+        differ = _differing([labels[index] for index in group], ignored)
         if differ:
             for index in group:
                 other = names[next(member for member in group if member != index)]
@@ -96,8 +102,18 @@ def find_repeats(names: Sequence[str], digests: Sequence[str], labels: Sequence[
     return found
 
 
-def _differing(labels: list[Labels]) -> list[str]:
-    keys = sorted({key for row in labels for key in row} - TAKES)
+def _naming(labels: Sequence[Labels]) -> set[str]:
+    """Columns that name a clip, as a row's number or a link does: hardly a value is there twice."""
+    naming = set()
+    for key in {key for row in labels for key in row} - DIVIDING:
+        known = [row[key] for row in labels if row.get(key) is not None]
+        if len(known) >= FEW_CLIPS and len(set(known)) > NAMING_SHARE * len(known):
+            naming.add(key)
+    return naming
+
+
+def _differing(labels: list[Labels], ignored: Set[str]) -> list[str]:
+    keys = sorted({key for row in labels for key in row} - ignored)
     return [key for key in keys if len({row.get(key) for row in labels}) > 1]
 
 

@@ -17,7 +17,7 @@ from sermtl.config import RunConfig
 from sermtl.corpora.listing import Listing, Recording
 from sermtl.corpus import Corpus
 from sermtl.decoding import Sound, decode, decode_all
-from sermtl.defects import examine
+from sermtl.defects import examine, find_repeats
 from sermtl.errors import CorpusError, SplitError, UserError, run_command
 from sermtl.prepare import main, prepare
 from sermtl.splits import make_split
@@ -278,6 +278,18 @@ def test_the_same_audio_twice_with_the_same_labels_is_kept_once(tmp_path: Path) 
     corpus = Corpus.open(tmp_path / "a.arrow")
     assert corpus.clips == ("03-01-03-01-02-01-07",)
     assert kinds(corpus) == {"03-01-03-01-02-02-07": ("repeated", "dropped")}
+
+
+@pytest.mark.parametrize(
+    ("key", "clips", "conflict"), [("row", 30, False), ("row", 10, True), ("speaker", 30, True), ("mood", 30, True)]
+)
+def test_what_names_a_clip_is_no_label_that_conflicts(key: str, clips: int, conflict: bool) -> None:
+    """A manifest may number its rows: a recording that is there twice is still the same. Of few clips nothing tells a name."""
+    names = [str(number) for number in range(clips)]
+    labels: list[dict[str, str | None]] = [{"speaker": "a", key: str(int(name) % 2) if key == "mood" else name} for name in names]
+    found = find_repeats(names, ["same", "same", *names[2:]], labels)
+    conflicting = [(str(n), "conflicting labels", f"the same audio as {1 - n}, but another {key}") for n in (0, 1)]
+    assert found == (conflicting if conflict else [("1", "repeated", "the same audio as 0")])
 
 
 def test_nothing_left_says_what_is_wrong(tmp_path: Path) -> None:
