@@ -12,7 +12,7 @@ SHOWN_PER_KIND = 10  # defects named on the screen; the corpus file holds them a
 
 def opening(corpus: Corpus) -> list[str]:
     """What a corpus file holds, and what must be said of it, as lines."""
-    speakers = len(set(corpus.column("speaker"))) if "speaker" in corpus.columns else 0
+    speakers = len(set(corpus.column("speaker")) - {None}) if "speaker" in corpus.columns else 0
     size_mb = corpus.path.stat().st_size / 1e6
     synthetic = ", synthetic" if corpus.synthetic else ""
     content = f"{len(corpus):,} clips, {speakers} speakers, {corpus.hours:.2f} h, {size_mb:.1f} MB"

@@ -81,7 +81,9 @@ def duration_table(corpus: Corpus) -> Table:
     for heading in ("clips", "shortest", "median", "longest", "over 4 s"):
         table.add_column(heading, justify="right")
     emotion = corpus.column("emotion") if "emotion" in corpus.columns else np.full(len(corpus), None, dtype=object)
-    classes = sorted({str(value) for value in emotion if value is not None})
+    counts = Counter(str(value) for value in emotion if value is not None)
+    classes = sorted(value for value, _ in counts.most_common(MOST_CLASSES))
+    table.caption = f"and {len(counts) - len(classes):,} more emotions" if len(counts) > len(classes) else None
     rows: list[tuple[str, NDArray[np.bool_]]] = [(value, np.asarray(emotion == value)) for value in classes]
     for name, chosen in [*rows, ("all", np.ones(len(corpus), bool))]:
         seconds = corpus.duration_s[chosen]
@@ -186,8 +188,11 @@ def _print_split(console: Console, corpus: Corpus, config: RunConfig, refused: s
         f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False
     )
     console.print(split_table(description, corpus))
-    for line in absent_emotions(description):
+    absent = absent_emotions(description)
+    for line in absent[:MOST_CLASSES]:
         console.print(line)
+    if len(absent) > MOST_CLASSES:
+        console.print(f"... and {len(absent) - MOST_CLASSES:,} more emotions that a part lacks")
     group = "speakers" if split.speaker_disjoint else "sentences"
     for part in ("dev", "test"):
         console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group])) or 'none'}")

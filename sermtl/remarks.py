@@ -20,7 +20,8 @@ HARM = {  # label -> what comes of one that is counted as two
 MOST_CLASSES = 100  # of any other label; one with more values is text or a number, and no task
 FEW_CLIPS, LONELY_SHARE = 20, 0.9  # speakers a clip, from this many clips on
 SHOWN_CHARACTERS = 40  # of a label
-SHOWN_SPEAKERS = 3
+MOST_EMOTIONS = 30  # more are hardly classes
+SHOWN_SPEAKERS, SHOWN_LABELS = 3, 6
 BIRTHDAY_YEARS = 1.0  # by which two true ages of one speaker may differ
 
 
@@ -81,8 +82,13 @@ def lacking(corpus: HasColumns) -> list[str]:
         return []
     of_speaker = _of_speakers(corpus, "emotion")
     emotions = sorted(set().union(*of_speaker.values()))
+    if len(emotions) > MOST_EMOTIONS:
+        shown = ", ".join(map(_shown, emotions[:SHOWN_LABELS]))
+        return [
+            f"{len(emotions):,} different emotions ({shown}, ...): if these are numbers or text, give the column that names classes"
+        ]
     lack = {speaker: [name for name in emotions if name not in counts] for speaker, counts in of_speaker.items()}
-    if not (some := {speaker: ", ".join(name[:SHOWN_CHARACTERS] for name in names) for speaker, names in lack.items() if names}):
+    if not (some := {speaker: _listed(names) for speaker, names in lack.items() if names}):
         return []
     harm = "where they train, their voice alone tells that it is another"
     return [f"{len(some)} of {len(of_speaker)} speakers have no clip of some emotion: {_some(some)}; {harm}"]
@@ -117,6 +123,11 @@ def _some(told: dict[str, str]) -> str:
     """Speakers with what is told of each, no more than some of them."""
     shown = ", ".join(f"{_shown(speaker)} ({what})" for speaker, what in list(told.items())[:SHOWN_SPEAKERS])
     return shown + (f" and {len(told) - SHOWN_SPEAKERS} more" if len(told) > SHOWN_SPEAKERS else "")
+
+
+def _listed(labels: list[str]) -> str:
+    more = f" and {len(labels) - SHOWN_LABELS} more" if len(labels) > SHOWN_LABELS else ""
+    return ", ".join(label[:SHOWN_CHARACTERS] for label in labels[:SHOWN_LABELS]) + more
 
 
 def _counted(counts: Counter[str]) -> str:

@@ -99,6 +99,16 @@ def test_speakers_who_lack_an_emotion_are_named_with_it() -> None:
     ]
 
 
+def test_emotions_that_are_no_classes_are_said_instead() -> None:
+    corpus = labelled(speaker=["a", "b"] * 40, emotion=[f"{number / 10}" for number in range(80)])
+    assert remarks(corpus) == [
+        "80 different emotions ('0.0', '0.1', '0.2', '0.3', '0.4', '0.5', ...): "
+        "if these are numbers or text, give the column that names classes"
+    ]
+    (line,) = remarks(labelled(speaker=["a"] * 20 + ["b"], emotion=[f"e{number:02}" for number in range(21)]))
+    assert "'a' (e20), 'b' (e00, e01, e02, e03, e04, e05 and 14 more);" in line
+
+
 def test_no_more_than_some_speakers_are_named() -> None:
     (line,) = remarks(labelled(speaker=list("aabbccddee"), race=["x", "y"] * 5))
     assert line.startswith("5 speaker(s) of more than one race: 'a' (x in 1 clip, y in 1 clip), ")
