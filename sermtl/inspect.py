@@ -22,6 +22,7 @@ from sermtl.splits import SPLIT_KNOBS, make_split
 from sermtl.tasks import age_band
 
 MOST_CLASSES = 20  # a column with more values is counted, not listed
+MOST_TABLES = 20  # of labels; a table of features has thousands of columns
 MOST_DRAWS = 100  # shown at once
 HARM_OF_ABSENCE = {"train": "no network learns it", "dev": "no dev score is of it", "test": "no test score is of it"}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -93,21 +94,31 @@ def duration_table(corpus: Corpus) -> Table:
 
 
 def label_tables(corpus: Corpus) -> list[Table]:
-    """One table per label column: clips and speakers per value."""
-    tables = []
+    """One table per label column: clips and speakers per value. Those of many values share one, and so do those beyond some."""
+    tables: list[Table] = []
+    others: dict[str, int] = {}
     for name in (name for name in corpus.columns if name not in ("speaker", "emotion")):
         column = _banded(corpus, name)
         values = Counter("unknown" if value is None else str(value) for value in column)
-        if len(values) > MOST_CLASSES:
-            table = _table(f"{name}: {len(values):,} different values")
-        else:
-            table = _table("age band" if name == "age" else name)
-            table.add_column("clips", justify="right")
-            table.add_column("speakers", justify="right")
-            for value, clips in sorted(values.items()):
-                table.add_row(one_line(value), f"{clips:,}", str(_speakers_with(corpus, column, value)))
+        if len(values) > MOST_CLASSES or len(tables) == MOST_TABLES:
+            others[name] = len(values)
+            continue
+        table = _table("age band" if name == "age" else name)
+        table.add_column("clips", justify="right")
+        table.add_column("speakers", justify="right")
+        for value, clips in sorted(values.items()):
+            table.add_row(one_line(value), f"{clips:,}", str(_speakers_with(corpus, column, value)))
         tables.append(table)
-    return tables
+    return [*tables, _counted_only(others)] if others else tables
+
+
+def _counted_only(values: dict[str, int]) -> Table:
+    table = _table("label", title="other labels")
+    table.add_column("different values", justify="right")
+    for name, count in list(values.items())[:MOST_CLASSES]:
+        table.add_row(one_line(name), f"{count:,}")
+    table.caption = f"and {len(values) - MOST_CLASSES:,} more labels" if len(values) > MOST_CLASSES else None
+    return table
 
 
 def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table:

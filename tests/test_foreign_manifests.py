@@ -75,6 +75,15 @@ def test_a_line_before_the_header_is_shown_as_what_was_taken_for_it(folder: Path
         read(folder, "m.csv", f"# made by x\n{HEADER}\n0.wav,a,joy\n")
 
 
+@pytest.mark.parametrize(("columns", "said"), [("Start,End", True), ("offset,Duration", True), ("start,mood", False)])
+def test_rows_that_are_parts_of_files_are_remarked_on(folder: Path, columns: str, said: bool) -> None:
+    (folder / "m.csv").write_text(f"{HEADER},{columns}\n0.wav,a,joy,1.5,2.5\n")
+    notes = list_manifest(folder / "m.csv").notes
+    assert [" are labels here: a clip is its whole file; if they say which part, cut the files first" in n for n in notes] == [
+        True
+    ] * said
+
+
 def test_the_numbers_of_the_rows_are_no_label(folder: Path) -> None:
     (folder / "m.csv").write_text(f",Unnamed: 0,{HEADER}\n0,7,0.wav,a,joy\n")
     (recording,) = list_manifest(folder / "m.csv").recordings

@@ -32,6 +32,10 @@ NEEDED = ("path", "speaker", "emotion")
 MOST_ROWS, LARGEST_BYTES = 2_000_000, 2**30
 OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat", ".arrow", ".feather", ".gz", ".zip"))
 NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?", "<na>", "#n/a", "unknown"))
+SEGMENTS = (  # names of the columns that say which part of a file a row is of
+    *(("start", "end"), ("start_time", "end_time"), ("begin", "end"), ("onset", "offset"), ("start", "stop")),
+    *(("start", "duration"), ("offset", "duration"), ("start_s", "end_s"), ("start_sec", "end_sec"), ("starttime", "endtime")),
+)
 SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
 INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")  # pandas' names for the numbers of the rows, written and read again
 ROOTED = "give the folder that the paths start from with --root"
@@ -63,7 +67,9 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
             recordings.append(Recording(Path(there), name, _labels(row)))
     _check(manifest, root, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
-    return Listing(_corpus_name(manifest), recordings, flaws, demographics, notes=_gender(found[0], rows[0]))
+    return Listing(
+        _corpus_name(manifest), recordings, flaws, demographics, notes=[*_gender(found[0], rows[0]), *_segments(rows[0])]
+    )
 
 
 def _gender(found: Iterable[str], labels: Container[str]) -> list[str]:
@@ -72,6 +78,16 @@ def _gender(found: Iterable[str], labels: Container[str]) -> list[str]:
     if column is None or "gender" not in labels or "sex" in labels:
         return []
     return [f"{column!r} is a label of its own here; for splits balanced by sex, add --column sex={column}"]
+
+
+def _segments(labels: Container[str]) -> list[str]:
+    """A remark where rows seem to be parts of files: each file is read from end to end."""
+    places = next(((start, end) for start, end in SEGMENTS if start in labels and end in labels), None)
+    if places is None:
+        return []
+    return [
+        f"{places[0]!r} and {places[1]!r} are labels here: a clip is its whole file; if they say which part, cut the files first"
+    ]
 
 
 def _find(manifest: Path) -> Path:
