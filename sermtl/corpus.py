@@ -26,7 +26,7 @@ from sermtl.corpus_file import digest_clip
 from sermtl.errors import CorpusError, SealedError, SplitError
 from sermtl.files import existing_file
 from sermtl.pcm import SAMPLE_RATE_HZ
-from sermtl.tasks import age_band
+from sermtl.tasks import age_band, first_known
 
 PartName = Literal["train", "dev", "test"]
 Phase = Literal["search", "confirm"]
@@ -200,7 +200,7 @@ def _describe(corpus: Corpus, indices: Indices) -> dict[str, Any]:
 
     demographics = {}
     for name in (name for name in DEMOGRAPHICS if name in corpus.columns and "speaker" in corpus.columns):
-        of_speaker = dict(zip(corpus.column("speaker")[indices], corpus.column(name)[indices], strict=True))
+        of_speaker = first_known(corpus.column("speaker")[indices], corpus.column(name)[indices])
         values = [age_band(value) if name == "age" else value for value in of_speaker.values()]
         demographics["age_band" if name == "age" else name] = dict(sorted(Counter(value or "unknown" for value in values).items()))
     emotion = Counter(value for value in corpus.column("emotion")[indices] if value) if "emotion" in corpus.columns else Counter()

@@ -6,7 +6,6 @@ The layout is told in `sermtl.corpus`, which reads it.
 import errno
 import hashlib
 import json
-import os
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from sermtl.about import FORMAT, METADATA_KEY, STANDARD_LABELS, check_label
 from sermtl.around import write_all, write_around
 from sermtl.errors import CorpusError
-from sermtl.files import check_target, whole_file
+from sermtl.files import check_target, temporary_beside, whole_file
 
 CLIPS_AHEAD = 64  # written, and not in the checksum yet
 
@@ -63,7 +62,7 @@ def write_corpus(
     about: dict[str, Any] = {"name": name, "synthetic": synthetic, "source": source, "votes": votes}
     try:
         check_target(path)
-        spool = path.with_name(f".{path.name}.{os.getpid()}.part.samples")  # their place is known when all lengths are
+        spool = temporary_beside(path).with_suffix(".part.samples")  # their place is known when all lengths are
         try:
             with open(spool, "w+b") as file:
                 heads = [_spooled(file, clip) for clip in clips]

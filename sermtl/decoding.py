@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.audio import AudioError, read_audio
+from sermtl.audio import AudioError, hear
 from sermtl.defects import examine
 from sermtl.errors import PreparingStoppedError
 from sermtl.memory import keep_freed_memory
@@ -100,10 +100,11 @@ Decode = Callable[[Path], Sound]  # a worker's: it must be a function of a modul
 def decode(path: Path) -> Sound:
     """Read and examine one file. Raises PreparingStoppedError if it is not even there, MemoryError naming it."""
     try:
-        samples = read_audio(path)
+        samples, remark = hear(path)
         if not len(samples):
             return Sound(None, b"", ("unreadable", "holds no samples"))
-        return Sound(samples, hashlib.sha256(samples.data).digest(), examine(samples))
+        flaw = examine(samples) or (("unknown length", remark) if remark else None)
+        return Sound(samples, hashlib.sha256(samples.data).digest(), flaw)
     except AudioError as error:
         _check_there(path)
         return Sound(None, b"", (error.kind, error.detail))

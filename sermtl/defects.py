@@ -13,12 +13,13 @@ too short             under 0.1 s                                               
 silent                no audible speech                                          dropped    kept
 conflicting labels    the same audio under different labels: which is true?      all dropped  kept
 repeated              the same audio twice with the same labels                  first kept   kept
+unknown length        the file does not say it, and was read to its end          kept       kept
 missing label         no emotion                                                 kept       kept
 missing demographics  a speaker's sex, age, race or ethnicity is unknown         kept       kept
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,12 +27,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
+from sermtl.tasks import first_known
 
 Labels = dict[str, str | None]
 
 CAN_BE_KEPT = frozenset(("unknown code", "too short", "silent", "conflicting labels", "repeated"))
-HARMLESS = frozenset(("missing label", "missing demographics"))
+HARMLESS = frozenset(("unknown length", "missing label", "missing demographics"))
 TAKES = frozenset(("repetition", "version", "take"))  # count recordings of the same thing: no conflict if they differ
+
+DIVIDING = frozenset(("speaker", "sentence", "emotion"))  # by which a split is made, or a class: never a mere name
+FEW_CLIPS, NAMING_SHARE = 20, 0.9  # different values a clip, from this many clips on
 
 SHORTEST_S = 0.1
 FRAME = SAMPLE_RATE_HZ // 40  # 25 ms
@@ -64,10 +69,11 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
     if len(samples) < SHORTEST_S * SAMPLE_RATE_HZ:
         return "too short", f"{len(samples) / SAMPLE_RATE_HZ:.3f} s, under {SHORTEST_S} s"
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float32)
+    frames -= frames.mean()  # an offset is heard by nobody, but would count as sound
     level_dbfs = np.sort(10 * np.log10(np.maximum(np.square(frames).mean(axis=1), 1e-4) / FULL_SCALE**2))
     floor, loud = level_dbfs[len(level_dbfs) // 10], level_dbfs[round(0.98 * (len(level_dbfs) - 1))]  # 10th and 98th percentile
     if loud < DIGITAL_SILENCE_DBFS:
-        return "silent", "no sound" if not samples.any() else f"its loudest frames are at {loud:.0f} dBFS"
+        return "silent", "no sound" if (samples == samples[0]).all() else f"its loudest frames are at {loud:.0f} dBFS"
     if loud < ROOM_NOISE_DBFS and loud - floor < ROOM_NOISE_RANGE_DB:
         return "silent", f"steady noise at {loud:.0f} dBFS, no audible speech"
     return None
@@ -76,14 +82,17 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
 def find_repeats(names: Sequence[str], digests: Sequence[str], labels: Sequence[Labels]) -> list[tuple[str, str, str]]:
     """Clips with the same audio, as (clip, kind, detail).
 
-    Different labels: every clip of the group is 'conflicting labels'. Same labels (takes apart): all but the first are 'repeated'.
+    Different labels: every clip of the group is 'conflicting labels'. Same labels (takes and names apart): all but the first are
+    'repeated'.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, digest in enumerate(digests):
         groups[digest].append(index)
-    found = []
-    for group in (group for group in groups.values() if len(group) > 1):
-        differ = _differing([labels[index] for index in group])
+    found: list[tuple[str, str, str]] = []
+    several = [group for group in groups.values() if len(group) > 1]
+    ignored = TAKES | _naming(labels) if several else TAKES
+    for group in several:
+        differ = _differing([labels[index] for index in group], ignored)
         if differ:
             for index in group:
                 other = names[next(member for member in group if member != index)]
@@ -93,21 +102,29 @@ def find_repeats(names: Sequence[str], digests: Sequence[str], labels: Sequence[
     return found
 
 
-def _differing(labels: list[Labels]) -> list[str]:
-    keys = sorted({key for row in labels for key in row} - TAKES)
+def _naming(labels: Sequence[Labels]) -> set[str]:
+    """Columns that name a clip, as a row's number or a link does: hardly a value is there twice."""
+    naming = set()
+    for key in {key for row in labels for key in row} - DIVIDING:
+        known = [row[key] for row in labels if row.get(key) is not None]
+        if len(known) >= FEW_CLIPS and len(set(known)) > NAMING_SHARE * len(known):
+            naming.add(key)
+    return naming
+
+
+def _differing(labels: list[Labels], ignored: Set[str]) -> list[str]:
+    keys = sorted({key for row in labels for key in row} - ignored)
     return [key for key in keys if len({row.get(key) for row in labels}) > 1]
 
 
 def missing_labels(clips: Iterable[tuple[str, Labels]], demographics: Sequence[str]) -> list[Defect]:
     """Harmless gaps: clips without an emotion, and speakers without one of the `demographics` the corpus should have."""
-    found: list[Defect] = []
-    speakers: dict[str | None, Labels] = {}
-    for name, labels in clips:
-        speakers.setdefault(labels.get("speaker"), labels)
-        if labels.get("emotion") is None:
-            found.append(Defect(name, "missing label", "no emotion", "kept"))
-    for speaker, labels in speakers.items():
-        gaps = [key for key in demographics if labels.get(key) is None]
+    rows = list(clips)
+    speakers = [labels.get("speaker") for _, labels in rows]
+    known = {key: first_known(speakers, (labels.get(key) for _, labels in rows)) for key in demographics}
+    found = [Defect(name, "missing label", "no emotion", "kept") for name, labels in rows if labels.get("emotion") is None]
+    for speaker in dict.fromkeys(speakers):
+        gaps = [key for key in demographics if known[key][speaker] is None]
         if gaps:
             found.append(Defect(f"speaker {speaker}", "missing demographics", f"{', '.join(gaps)} unknown", "kept"))
     return found

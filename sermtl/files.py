@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -43,14 +44,20 @@ def check_target(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name that nobody else writes to: the number of a process would be another one's in another container or host."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it over `path`.
 
-    On an exception the temporary file is removed and `path` is left as it was. Raises OSError.
+    On an exception the temporary file is removed and `path` is left as it was; of several writers the last one's is there then.
+    Raises OSError.
     """
     check_target(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:

@@ -14,14 +14,15 @@ from rich.table import Table
 from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig, make_config
 from sermtl.corpus import Corpus, Split
+from sermtl.corpus_lines import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.errors import ConfigError, CorpusError, Parser, SplitError, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
-from sermtl.prepare import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.splits import SPLIT_KNOBS, make_split
 from sermtl.tasks import age_band
 
 MOST_CLASSES = 20  # a column with more values is counted, not listed
+MOST_TABLES = 20  # of labels; a table of features has thousands of columns
 MOST_DRAWS = 100  # shown at once
 HARM_OF_ABSENCE = {"train": "no network learns it", "dev": "no dev score is of it", "test": "no test score is of it"}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -81,7 +82,9 @@ def duration_table(corpus: Corpus) -> Table:
     for heading in ("clips", "shortest", "median", "longest", "over 4 s"):
         table.add_column(heading, justify="right")
     emotion = corpus.column("emotion") if "emotion" in corpus.columns else np.full(len(corpus), None, dtype=object)
-    classes = sorted({str(value) for value in emotion if value is not None})
+    counts = Counter(str(value) for value in emotion if value is not None)
+    classes = sorted(value for value, _ in counts.most_common(MOST_CLASSES))
+    table.caption = f"and {len(counts) - len(classes):,} more emotions" if len(counts) > len(classes) else None
     rows: list[tuple[str, NDArray[np.bool_]]] = [(value, np.asarray(emotion == value)) for value in classes]
     for name, chosen in [*rows, ("all", np.ones(len(corpus), bool))]:
         seconds = corpus.duration_s[chosen]
@@ -91,21 +94,31 @@ def duration_table(corpus: Corpus) -> Table:
 
 
 def label_tables(corpus: Corpus) -> list[Table]:
-    """One table per label column: clips and speakers per value."""
-    tables = []
+    """One table per label column: clips and speakers per value. Those of many values share one, and so do those beyond some."""
+    tables: list[Table] = []
+    others: dict[str, int] = {}
     for name in (name for name in corpus.columns if name not in ("speaker", "emotion")):
         column = _banded(corpus, name)
         values = Counter("unknown" if value is None else str(value) for value in column)
-        if len(values) > MOST_CLASSES:
-            table = _table(f"{name}: {len(values):,} different values")
-        else:
-            table = _table("age band" if name == "age" else name)
-            table.add_column("clips", justify="right")
-            table.add_column("speakers", justify="right")
-            for value, clips in sorted(values.items()):
-                table.add_row(one_line(value), f"{clips:,}", str(_speakers_with(corpus, column, value)))
+        if len(values) > MOST_CLASSES or len(tables) == MOST_TABLES:
+            others[name] = len(values)
+            continue
+        table = _table("age band" if name == "age" else name)
+        table.add_column("clips", justify="right")
+        table.add_column("speakers", justify="right")
+        for value, clips in sorted(values.items()):
+            table.add_row(one_line(value), f"{clips:,}", str(_speakers_with(corpus, column, value)))
         tables.append(table)
-    return tables
+    return [*tables, _counted_only(others)] if others else tables
+
+
+def _counted_only(values: dict[str, int]) -> Table:
+    table = _table("label", title="other labels")
+    table.add_column("different values", justify="right")
+    for name, count in list(values.items())[:MOST_CLASSES]:
+        table.add_row(one_line(name), f"{count:,}")
+    table.caption = f"and {len(values) - MOST_CLASSES:,} more labels" if len(values) > MOST_CLASSES else None
+    return table
 
 
 def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table:
@@ -186,8 +199,11 @@ def _print_split(console: Console, corpus: Corpus, config: RunConfig, refused: s
         f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False
     )
     console.print(split_table(description, corpus))
-    for line in absent_emotions(description):
+    absent = absent_emotions(description)
+    for line in absent[:MOST_CLASSES]:
         console.print(line)
+    if len(absent) > MOST_CLASSES:
+        console.print(f"... and {len(absent) - MOST_CLASSES:,} more emotions that a part lacks")
     group = "speakers" if split.speaker_disjoint else "sentences"
     for part in ("dev", "test"):
         console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group])) or 'none'}")

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sermtl.audio import read_audio
+from sermtl.audio import hear
 from sermtl.batches import cut, cut_start
 from sermtl.checkpoint import read_weights
 from sermtl.config import RunConfig, make_config
+from sermtl.defects import examine
 from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser, one_line
 from sermtl.features import FrontEnd
@@ -23,6 +24,8 @@ from sermtl.model import VGGVox
 from sermtl.pcm import SAMPLE_RATE_HZ
 
 SHOWN_CLASSES = 6  # of a task, in the printed text
+SHOWN_MODELS = 3  # of a folder's
+DEEPEST = 4  # folders from a study's to a model: checkpoints, the arm's, the search's, the run's
 
 
 class Predictor:
@@ -107,35 +110,61 @@ def load_model(path: Path, device: str = "cpu") -> Predictor:
         raise CheckpointError(f"{path}: not a model of this version ({error})") from None
 
 
+def model_in(given: Path) -> Path:
+    """The file that is given; of a folder, a run's or a study's, its only model. Raises CheckpointError for none or several."""
+    if not given.is_dir():
+        return given
+    for depth in range(DEEPEST + 1):
+        if found := sorted(given.glob("*/" * depth + "model.pt")):
+            break
+    else:
+        raise CheckpointError(f"{given}: a folder without a model.pt; give the model file, or the folder of a run that has ended")
+    if len(found) > 1:
+        shown = ", ".join(str(path.relative_to(given)) for path in found[:SHOWN_MODELS])
+        more = f" and {len(found) - SHOWN_MODELS} more" if len(found) > SHOWN_MODELS else ""
+        raise CheckpointError(f"{given}: a folder of {len(found)} models; give one of them: {shown}{more}")
+    return found[0]
+
+
 def read_sound(path: Path) -> NDArray[np.int16]:
     """An audio file with something in it: (n,) int16, 16 kHz mono. Raises CorpusError naming the file."""
+    return heard(path)[0]
+
+
+def heard(path: Path) -> tuple[NDArray[np.int16], list[str]]:
+    """An audio file with something in it, and what is doubtful about it, for which `prepare` might not take it."""
     try:
-        samples = read_audio(path)
+        samples, remark = hear(path)
     except CorpusError as error:
-        raise CorpusError(f"{path}: {str(error).rstrip('.')}; give an audio file (WAV, FLAC, Ogg, MP3, ...)") from None
+        remedy = "" if ";" in str(error) else "; give an audio file (WAV, FLAC, Ogg, MP3, ...)"
+        raise CorpusError(f"{path}: {str(error).rstrip('.')}{remedy}") from None
     if len(samples) == 0:
         raise CorpusError(f"{path}: holds no samples; give an audio file with sound in it")
-    if not samples.any():
-        raise CorpusError(f"{path}: is silent (every sample is 0); give an audio file with sound in it")
-    return samples
+    if (samples == samples[0]).all():
+        raise CorpusError(f"{path}: is silent (every sample is {samples[0]}); give an audio file with sound in it")
+    flaw = examine(samples)
+    return samples, [*([f"{flaw[0]}: {flaw[1]}"] if flaw else []), *([remark] if remark else [])]
 
 
 def main(argv: list[str]) -> int:
     """`python -m sermtl predict MODEL FILE...`: the first file that cannot be used ends it with an error."""
     parser = Parser("python -m sermtl predict", description="Print the classes of audio files with probabilities.")
-    parser.add_argument("model", type=Path, help="model.pt of `sermtl train`, or a study's exported model or checkpoint")
+    parser.add_argument("model", type=Path, help="model.pt of `sermtl train` or of a study's run, its checkpoint, or its folder")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="audio file: WAV, FLAC, Ogg, MP3, ..., any rate")
     parser.add_argument("--json", action="store_true", help="one JSON object a file, all classes")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute [%(default)s]")
     arguments = parser.parse_args(argv)
-    predictor = load_model(arguments.model, pick_device(arguments.device))
+    model = model_in(arguments.model)
+    predictor = load_model(model, pick_device(arguments.device))
+    if model.parent != arguments.model and model != arguments.model and not arguments.json:
+        print(f"note: the model is {one_line(str(model))}")
     if predictor.corpus["synthetic"] and not arguments.json:
         print(f"note: this model learned from synthetic speech ({predictor.corpus['name']})")
     for path in arguments.files:
-        samples = read_sound(path)
+        samples, notes = heard(path)
         by_task = predictor.all_probabilities(samples)
         seconds = len(samples) / SAMPLE_RATE_HZ
-        print(as_json(path, seconds, by_task) if arguments.json else as_text(path, seconds, by_task))
+        print(as_json(path, seconds, by_task, notes) if arguments.json else as_text(path, seconds, by_task, notes))
     return 0
 
 
@@ -144,16 +173,16 @@ def ranked(by_class: dict[str, float]) -> list[str]:
     return sorted(by_class, key=lambda name: by_class[name], reverse=True)
 
 
-def as_text(path: Path, seconds: float, by_task: dict[str, dict[str, float]]) -> str:
-    """One line per task: its most probable classes, best first."""
-    lines = [f"{one_line(str(path))} ({seconds:.2f} s)"]
+def as_text(path: Path, seconds: float, by_task: dict[str, dict[str, float]], notes: list[str]) -> str:
+    """What is doubtful, and one line per task: its most probable classes, best first."""
+    lines = [f"{one_line(str(path))} ({seconds:.2f} s)", *(f"  note: {note}" for note in notes)]
     for task, by_class in by_task.items():
         best = ranked(by_class)[:SHOWN_CLASSES]
         lines.append(f"  {task:<10} " + "  ".join(f"{one_line(name)} {by_class[name]:.1%}" for name in best))
     return "\n".join(lines)
 
 
-def as_json(path: Path, seconds: float, by_task: dict[str, dict[str, float]]) -> str:
-    """{file, duration_s, tasks: {task: {predicted, probabilities}}}."""
+def as_json(path: Path, seconds: float, by_task: dict[str, dict[str, float]], notes: list[str]) -> str:
+    """{file, duration_s, notes, tasks: {task: {predicted, probabilities}}}."""
     tasks = {task: {"predicted": ranked(by_class)[0], "probabilities": by_class} for task, by_class in by_task.items()}
-    return json.dumps({"file": str(path), "duration_s": round(seconds, 3), "tasks": tasks}, ensure_ascii=False)
+    return json.dumps({"file": str(path), "duration_s": round(seconds, 3), "notes": notes, "tasks": tasks}, ensure_ascii=False)

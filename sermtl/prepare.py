@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import itertools
 import os
 import sys
 import time
@@ -22,25 +23,31 @@ from sermtl.corpora.ravdess import list_ravdess
 from sermtl.corpora.synthetic import SyntheticSettings, list_synthetic, synthesise
 from sermtl.corpus import Corpus
 from sermtl.corpus_file import Head, write_heads
+from sermtl.corpus_lines import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.decoding import Decode, Entry, decode, decode_all
-from sermtl.defects import CAN_BE_KEPT, Defect, find_repeats, judged, missing_labels
-from sermtl.errors import CorpusError, Parser, one_line
-from sermtl.remarks import remarks
+from sermtl.defects import CAN_BE_KEPT, HARMLESS, Defect, find_repeats, judged, missing_labels
+from sermtl.errors import CorpusError, Parser
 from sermtl.spool import Spool, spooled
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
 Item = TypeVar("Item")
 ARROW_MARK = b"ARROW1"  # how an Arrow file begins
-SHOWN_PER_KIND = 10  # defects named on the screen; the corpus file holds them all
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A recording that is to stay, its decoded samples, and what is wrong with it all the same."""
+class Heard:
+    """A recording, what was decoded of it, and what is wrong with it."""
 
     recording: Recording
     entry: Entry
     flaw: tuple[str, str] | None
+
+    @property
+    def badness(self) -> int:
+        """0 for one that is sound; of several files of one name that with the least is taken."""
+        if self.entry.length is None:
+            return 3
+        return 0 if self.flaw is None else 1 if self.flaw[0] in HARMLESS else 2
 
 
 def prepare(
@@ -116,24 +123,43 @@ def _write(
 
 def _decode(
     listing: Listing, spool: Spool, entries: Iterator[Entry], keep_all: bool, quiet: bool
-) -> tuple[list[Taken], list[Defect]]:
+) -> tuple[list[Heard], list[Defect]]:
     """Decode every recording that the spool has not yet, take what is to stay as far as one clip alone can tell, name defects."""
     defects = [judged(file, kind, detail, keep_all) for file, kind, detail in listing.flaws]
-    taken: list[Taken] = []
+    taken: list[Heard] = []
     recordings, before = listing.recordings, len(spool.entries)
     if before and not quiet:
         print(f"going on from an interrupted run: {before} of {len(recordings)} clips are done", file=sys.stderr)
-    for recording, entry in zip(recordings, _with_progress(spool.note(entries), len(recordings), quiet), strict=True):
-        flaw = entry.flaw if entry.length is None else recording.flaw or entry.flaw
-        if flaw:
-            defects.append(judged(recording.name, *flaw, keep_all))
-        if entry.length is not None and not (flaw and defects[-1].action == "dropped"):
-            taken.append(Taken(recording, entry, flaw))
+    entries = _with_progress(spool.note(entries), len(recordings), quiet)
+    heard = (Heard(recording, entry, _flaw(recording, entry)) for recording, entry in zip(recordings, entries, strict=True))
+    for _, files in itertools.groupby(heard, key=lambda file: file.recording.name):
+        used, *others = sorted(files, key=lambda file: file.badness)
+        if used.flaw:
+            defects.append(judged(used.recording.name, *used.flaw, keep_all))
+        if used.entry.length is not None and not (used.flaw and defects[-1].action == "dropped"):
+            taken.append(used)
+        defects += [_double(other, used) for other in others]
     return taken, defects
 
 
-def _drop_repeats(taken: list[Taken], keep_all: bool) -> tuple[list[Taken], list[Defect]]:
-    sound = [item for item in taken if item.flaw is None or item.flaw[0] == "unknown code"]  # all but silence
+def _flaw(recording: Recording, entry: Entry) -> tuple[str, str] | None:
+    return entry.flaw if entry.length is None else recording.flaw or entry.flaw
+
+
+def _double(other: Heard, used: Heard) -> Defect:
+    """A file in whose stead another one of its name is used: some downloads hold everything twice, and one copy may be a stub."""
+    if other.entry.length is None and other.flaw:
+        why = f"which cannot be used ({other.flaw[1]})"
+    elif other.flaw and other.badness > used.badness:
+        why = f"{other.flaw[0]} ({other.flaw[1]})"
+    else:
+        why = "with the same sound" if other.entry.digest == used.entry.digest else "with other sound"
+    instead = f"{as_text(used.recording.path.parent.name)}/{as_text(used.recording.path.name)} is used"
+    return Defect(as_text(str(other.recording.path)), "duplicate name", f"a second file of this name, {why}; {instead}")
+
+
+def _drop_repeats(taken: list[Heard], keep_all: bool) -> tuple[list[Heard], list[Defect]]:
+    sound = [item for item in taken if item.flaw is None or item.flaw[0] not in ("silent", "too short")]
     names = [item.recording.name for item in sound]
     found = find_repeats(names, [item.entry.digest for item in sound], [item.recording.labels for item in sound])
     defects = [judged(*flaw, keep_all) for flaw in found]
@@ -186,31 +212,6 @@ def _with_progress(items: Iterable[Item], total: int, quiet: bool) -> Iterator[I
             if time.monotonic() - said > 5:
                 print(f"{number} of {total} clips are done", file=sys.stderr, flush=True)
                 said = time.monotonic()
-
-
-def opening(corpus: Corpus) -> list[str]:
-    """What a corpus file holds, and what must be said of it, as lines."""
-    speakers = len(set(corpus.column("speaker"))) if "speaker" in corpus.columns else 0
-    size_mb = corpus.path.stat().st_size / 1e6
-    synthetic = ", synthetic" if corpus.synthetic else ""
-    content = f"{len(corpus):,} clips, {speakers} speakers, {corpus.hours:.2f} h, {size_mb:.1f} MB"
-    lines = [f"{corpus.path}: {corpus.name}{synthetic}, {content}", f"checksum {corpus.checksum}"]
-    notes = list(dict.fromkeys([*corpus.source.get("notes", []), *remarks(corpus)]))
-    return lines + [f"note: {one_line(note)}" for note in notes]
-
-
-def defect_lines(defects: Sequence[dict[str, Any]], most: int | None) -> list[str]:
-    """Defects by kind and action, at most `most` of a kind named."""
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for defect in defects:
-        groups.setdefault((defect["action"], defect["kind"]), []).append(defect)
-    lines = []
-    for (action, kind), group in sorted(groups.items()):
-        lines.append(f"{action}: {len(group)} x {kind}")
-        lines += [f"    {one_line(defect['clip'])}: {one_line(defect['detail'])}" for defect in group[:most]]
-        if most is not None and len(group) > most:
-            lines.append(f"    ... and {len(group) - most} more; `python -m sermtl inspect CORPUS --defects` names them all")
-    return lines
 
 
 # ---- command ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus, Split
 from sermtl.errors import SplitError
-from sermtl.tasks import age_band
+from sermtl.tasks import age_band, first_known
 
 __all__ = ["Split", "make_split"]
 
@@ -139,9 +139,8 @@ def _demographics(corpus: Corpus, names: list[str], of_clip: NDArray[np.int64]) 
     """One column per value of each demographic, and one of the age itself: (G, T). A speaker's first known value counts."""
     columns: list[Matrix] = []
     for demographic in (name for name in DEMOGRAPHICS if name in corpus.columns):
-        values: list[str | None] = [None] * len(names)
-        for group, value in zip(of_clip, corpus.column(demographic), strict=True):
-            values[group] = values[group] if values[group] is not None else value
+        known = first_known(of_clip.tolist(), corpus.column(demographic))
+        values = [known[group] for group in range(len(names))]
         if demographic == "age":
             columns.append(_years(values)[:, None])
             values = [age_band(value) for value in values]

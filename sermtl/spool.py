@@ -31,7 +31,7 @@ from sermtl.errors import CorpusError, PreparingStoppedError
 
 FILES_PER_FLUSH = 64
 LIBRARIES = ("numpy", "scipy", "soundfile")  # that decode and resample
-HALF = re.compile(r"\.\d+\.part(\.samples)?")  # what follows the output's name
+HALF = re.compile(r"\.[0-9a-f]+\.part(\.samples)?")  # what follows the output's name
 MOST_OPEN = 64  # parts open at once
 
 

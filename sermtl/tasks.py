@@ -3,9 +3,9 @@
 Any label column of a corpus is a task of the same name; `age_band` is derived from `age`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sermtl.errors import ConfigError, did_you_mean
 
 AGE_BANDS_YEARS = ((0, 30, "under 30"), (30, 40, "30-39"), (40, 50, "40-49"), (50, 200, "50 and over"))
+Owner = TypeVar("Owner")
 NOT_TASKS = ("clip", "age")  # identities and numbers, not classes
 
 
@@ -50,6 +51,15 @@ def age_band(age: str | None) -> str | None:
     except ValueError:
         return None
     return next((band for low, high, band in AGE_BANDS_YEARS if low <= years < high), None)
+
+
+def first_known(owners: Iterable[Owner], values: Iterable[str | None]) -> dict[Owner, str | None]:
+    """What each owner, a speaker say, has first of one value per clip; None where none of its clips has any."""
+    known: dict[Owner, str | None] = {}
+    for owner, value in zip(owners, values, strict=True):
+        if known.get(owner) is None:
+            known[owner] = value
+    return known
 
 
 DERIVED: dict[str, tuple[str, Callable[[str | None], str | None]]] = {"age_band": ("age", age_band)}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,24 @@ def test_a_checksum_that_lacks_a_clip_is_not_written(monkeypatch: pytest.MonkeyP
     with pytest.raises(MemoryError, match=clip):
         write_corpus(tmp_path / "c.arrow", clips_of([3, 4]), name="x", source={})
     assert not list(tmp_path.iterdir())
+
+
+def test_two_writers_of_one_file_do_not_write_into_each_other(tmp_path: Path) -> None:
+    """In two containers, or on two hosts, they may well have one process number."""
+    path = tmp_path / "c.arrow"
+
+    def first() -> Iterator[Clip]:
+        yield from clips_of([30_000, 40_000])
+        write_corpus(path, clips_of([9_000]), name="second", source={})
+        assert Corpus.open(path, verify=True).name == "second"
+        yield Clip("last", np.ones(5, np.int16), {})
+
+    write_corpus(path, first(), name="first", source={})
+    corpus = Corpus.open(path, verify=True)  # whole, as the last one wrote it
+    assert (corpus.name, len(corpus)) == ("first", 3)
+    for number, clip in enumerate(clips_of([30_000, 40_000])):
+        np.testing.assert_array_equal(corpus.waveform(number), clip.samples)
+    assert [left.name for left in tmp_path.iterdir()] == ["c.arrow"]
 
 
 def test_a_folder_in_its_place_is_said_before_anything_is_made(tmp_path: Path) -> None:

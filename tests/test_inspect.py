@@ -95,6 +95,34 @@ def test_an_emotion_of_one_speaker_is_said_with_every_split(tmp_path: Path, caps
     assert sum(line.startswith("emotion SUR is in test only: no network learns it") for line in lines) == 1
 
 
+def test_text_in_place_of_emotions_does_not_fill_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = np.arange(4000, dtype=np.int16)
+    clips = [Clip(f"c{n}", sound, {"speaker": f"s{n % 6}" if n else None, "emotion": f"word {n}"}) for n in range(300)]
+    write_corpus(tmp_path / "a.arrow", clips[1:], name="x", source={})
+    assert main([str(tmp_path / "a.arrow")]) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) < 100
+    assert "and 279 more emotions" in printed
+    assert "... and 279 more emotions that a part lacks" in printed
+    write_corpus(tmp_path / "a.arrow", clips, name="x", source={})
+    assert main([str(tmp_path / "a.arrow")]) == 0
+    assert "300 clips, 6 speakers" in capsys.readouterr().out  # one clip is of nobody
+
+
+def test_a_table_of_features_does_not_fill_the_screen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sound = np.arange(4000, dtype=np.int16)
+    features = [f"{kind}{number}" for kind in "ab" for number in range(50)]
+    labels = [{name: str(n if name[0] == "a" else n % 2) for name in features} for n in range(40)]
+    clips = [Clip(f"c{n}", sound, {"speaker": f"s{n % 6}", "emotion": "joy", **labels[n]}) for n in range(40)]
+    write_corpus(tmp_path / "a.arrow", clips, name="x", source={})
+    assert main([str(tmp_path / "a.arrow")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) < 200
+    assert ["a10", "40"] in lines
+    assert ["b0", "clips", "speakers"] in lines
+    assert ["and", "60", "more", "labels"] in lines  # 50 of many values and 30 others, of which 20 are named
+
+
 def test_defects_and_votes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = Clip("a [b]", np.ones(2000, np.int16), {"speaker": "x", "emotion": None})
     defects = [{"clip": f"c{number}", "kind": "silent", "detail": "no sound", "action": "dropped"} for number in range(12)]

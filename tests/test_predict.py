@@ -1,6 +1,7 @@
 """A model file and any audio file: what comes out, and the one line for what cannot be used."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,8 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
     (tmp_path / "empty.wav").write_bytes(b"")
     (tmp_path / "folder.wav").mkdir()
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000, np.int16), 16_000)
+    soundfile.write(tmp_path / "offset.wav", np.full(16_000, 99, np.int16), 16_000)
+    soundfile.write(tmp_path / "loud.wav", np.random.default_rng(0).normal(0, 9, 16_000), 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), 16_000)
     (tmp_path / "stub.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     for name, says in {
@@ -123,6 +126,8 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
         "empty.wav": "empty",
         "folder.wav": "not a file",
         "silent.wav": "silent",
+        "offset.wav": "silent (every sample is 99)",
+        "loud.wav": "times; scale them to between -1 and 1\n",
         "none.wav": "no samples",
         "stub.wav": "git-lfs|git lfs",
         "missing.wav": "no such file",
@@ -132,6 +137,45 @@ def test_files_that_cannot_be_used_end_with_one_line(model: Path, tmp_path: Path
         assert error.count("\n") == 1
         assert str(tmp_path / name) in error
         assert any(word in error for word in says.split("|")), error
+
+
+def test_what_prepare_would_drop_is_predicted_with_a_note(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000)
+    for name, sound, note in (
+        ("short.wav", noise[:800], "too short: 0.050 s, under 0.1 s"),
+        ("hiss.wav", noise / 1000, "silent: its loudest frames are at -79 dBFS"),
+        ("sound.wav", noise, None),
+    ):
+        soundfile.write(tmp_path / name, sound, 16_000)
+        assert main([str(model), str(tmp_path / name)]) == main([str(model), str(tmp_path / name), "--json"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line for line in lines[1:] if line.startswith("  note: ")] == [f"  note: {said}" for said in [note] if said]
+        assert json.loads(lines[-1])["notes"] == [said for said in [note] if said]
+
+
+def test_a_folder_is_taken_for_its_only_model(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    study, run = tmp_path / "runs" / "x", tmp_path / "runs" / "x" / "checkpoints" / "emotion.mtl" / "search-0" / "00003"
+    run.mkdir(parents=True)
+
+    def ask(folder: Path) -> int:
+        return run_command(lambda: main([str(folder), str(tmp_path / "a.wav")]))
+
+    assert ask(study) == 2
+    assert "x: a folder without a model.pt; give the model file, or the folder of a run" in capsys.readouterr().err
+    shutil.copy(model, run / "model.pt")
+    shutil.copy(model, run / "checkpoint.pt")
+    assert ask(run) == ask(study) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("emotion ") == 2
+    assert printed.count(f"note: the model is {run / 'model.pt'}\n") == 1
+    for number in range(4, 7):
+        (run.parent / f"0000{number}").mkdir()
+        shutil.copy(model, run.parent / f"0000{number}" / "model.pt")
+    assert ask(study) == 2
+    said = capsys.readouterr().err
+    assert "x: a folder of 4 models; give one of them: checkpoints/emotion.mtl/search-0/00003/model.pt, " in said
+    assert said.endswith("/00005/model.pt and 1 more\n")
 
 
 def test_models_that_cannot_be_used(model: Path, tmp_path: Path) -> None:

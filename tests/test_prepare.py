@@ -17,7 +17,7 @@ from sermtl.config import RunConfig
 from sermtl.corpora.listing import Listing, Recording
 from sermtl.corpus import Corpus
 from sermtl.decoding import Sound, decode, decode_all
-from sermtl.defects import examine
+from sermtl.defects import examine, find_repeats
 from sermtl.errors import CorpusError, SplitError, UserError, run_command
 from sermtl.prepare import main, prepare
 from sermtl.splits import make_split
@@ -77,7 +77,7 @@ def test_16_bit_channels_are_mixed_as_libsndfile_reads_them(tmp_path: Path, chan
 def test_channels_are_averaged_and_loud_samples_clipped(tmp_path: Path) -> None:
     stereo = np.stack([np.full(2000, 0.5), np.full(2000, 0.1)], axis=1)
     assert set(read_audio(save(tmp_path / "a.wav", stereo)).tolist()) <= {9829, 9830, 9831}
-    samples = read_audio(save(tmp_path / "b.wav", np.array([2.0, -2.0] * 1000), subtype="FLOAT"))
+    samples = read_audio(save(tmp_path / "b.wav", np.array([2.0, -2.0, *[0.1] * 98] * 20), subtype="FLOAT"))
     assert (samples.max(), samples.min()) == (32767, -32768)
 
 
@@ -129,11 +129,23 @@ def test_a_recording_of_unknown_length_is_whole(tmp_path: Path) -> None:
     assert len(read_audio(path)) == RATE_HZ // 2
 
 
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [(32768, r"9\d% of its samples are beyond full scale, up to 9,8\d\d.\d times"), (4, r"3\d% .*, up to 1.2 times")],
+)
+def test_a_float_file_of_another_scale_is_not_clipped_to_noise(tmp_path: Path, scale: float, said: str) -> None:
+    """As SciPy writes an array that was never divided by 32768, or that was brought to unit variance."""
+    with pytest.raises(AudioError, match=rf"{said}; scale them to between -1 and 1"):
+        read_audio(save(tmp_path / "a.wav", tone() * scale, subtype="FLOAT"))
+
+
 def test_silence_and_room_noise_are_not_speech() -> None:
     random = np.random.default_rng(0)
     noise = random.normal(0, 150, 2 * RATE_HZ)  # CREMA-D's room at about -47 dBFS
     burst = np.where(np.arange(len(noise)) % RATE_HZ < 4000, 4, 1)
     assert examine(np.zeros(RATE_HZ, np.int16)) == ("silent", "no sound")
+    assert examine(np.full(RATE_HZ, 3000, np.int16)) == ("silent", "no sound")
+    assert (examine((random.integers(-1, 2, RATE_HZ) + 3000).astype(np.int16)) or ("",))[0] == "silent"  # a sound card's offset
     assert (examine(random.integers(-1, 2, RATE_HZ).astype(np.int16)) or ("",))[0] == "silent"
     assert (examine(noise.astype(np.int16)) or ("",))[0] == "silent"
     assert examine((noise * burst).astype(np.int16)) is None  # as faint as CREMA-D's faintest speech
@@ -266,6 +278,18 @@ def test_the_same_audio_twice_with_the_same_labels_is_kept_once(tmp_path: Path) 
     corpus = Corpus.open(tmp_path / "a.arrow")
     assert corpus.clips == ("03-01-03-01-02-01-07",)
     assert kinds(corpus) == {"03-01-03-01-02-02-07": ("repeated", "dropped")}
+
+
+@pytest.mark.parametrize(
+    ("key", "clips", "conflict"), [("row", 30, False), ("row", 10, True), ("speaker", 30, True), ("mood", 30, True)]
+)
+def test_what_names_a_clip_is_no_label_that_conflicts(key: str, clips: int, conflict: bool) -> None:
+    """A manifest may number its rows: a recording that is there twice is still the same. Of few clips nothing tells a name."""
+    names = [str(number) for number in range(clips)]
+    labels: list[dict[str, str | None]] = [{"speaker": "a", key: str(int(name) % 2) if key == "mood" else name} for name in names]
+    found = find_repeats(names, ["same", "same", *names[2:]], labels)
+    conflicting = [(str(n), "conflicting labels", f"the same audio as {1 - n}, but another {key}") for n in (0, 1)]
+    assert found == (conflicting if conflict else [("1", "repeated", "the same audio as 0")])
 
 
 def test_nothing_left_says_what_is_wrong(tmp_path: Path) -> None:

@@ -59,13 +59,54 @@ def test_a_speaker_of_two_sexes_is_said_with_the_clips_of_each() -> None:
     corpus = labelled(
         speaker=["a", "a", "a", "b", "b", "c", "c"],
         sex=["female", "male", "female", "male", None, "male", "male"],
-        age=["29", "29", "30", "31", "31", "x", None],
+        age=["29", "29", "30", "31", "31", None, None],
     )
     sex, age = remarks(corpus)
     assert sex == (
         "1 speaker(s) of more than one sex: 'a' (female in 2 clips, male in 1 clip); figures by sex would be wrong: correct them"
     )
     assert "1 speaker(s) of more than one age band: 'a' (under 30 in 2 clips, 30-39 in 1 clip)" in age
+
+
+@pytest.mark.parametrize(
+    ("ages", "said"),
+    [(["21", "28", "21"], True), (["21", "22", None], False), (["21", "28", "34"], False)],
+    ids=["years apart", "a birthday", "in two bands, which is said already"],
+)
+def test_a_speaker_of_two_ages_in_one_band_is_said_unless_it_is_a_birthday(ages: list[str | None], said: bool) -> None:
+    found = [line for line in remarks(labelled(speaker=["a"] * 3, age=ages)) if "years apart" in line]
+    expected = (
+        "1 speaker(s) of ages that lie years apart: 'a' (21 in 2 clips, 28 in 1 clip); if two people share a name, give them two"
+    )
+    assert found == [expected] * said
+
+
+def test_an_age_in_words_is_not_unknown_without_a_word() -> None:
+    found = remarks(labelled(speaker=list("aabc"), age=["twenties", "twenties", "20-29", "31"]))
+    assert found == ["3 clip(s) of an age that is no number of years ('twenties', '20-29'): it counts as unknown; give years"]
+    (line,) = remarks(labelled(age=["-1", "31", None]))
+    assert "('-1')" in line
+
+
+def test_speakers_who_lack_an_emotion_are_named_with_it() -> None:
+    corpus = labelled(
+        speaker=["a", "a", "a", "b", "b", "b", "c", "c", "d"],
+        emotion=["joy", "fear", "rage", "joy", None, "joy", "rage", "fear", None],
+    )
+    assert remarks(corpus) == [
+        "2 of 3 speakers have no clip of some emotion: 'b' (fear, rage), 'c' (joy); "
+        "where they train, their voice alone tells that it is another"
+    ]
+
+
+def test_emotions_that_are_no_classes_are_said_instead() -> None:
+    corpus = labelled(speaker=["a", "b"] * 40, emotion=[f"{number / 10}" for number in range(80)])
+    assert remarks(corpus) == [
+        "80 different emotions ('0.0', '0.1', '0.2', '0.3', '0.4', '0.5', ...): "
+        "if these are numbers or text, give the column that names classes"
+    ]
+    (line,) = remarks(labelled(speaker=["a"] * 20 + ["b"], emotion=[f"e{number:02}" for number in range(21)]))
+    assert "'a' (e20), 'b' (e00, e01, e02, e03, e04, e05 and 14 more);" in line
 
 
 def test_no_more_than_some_speakers_are_named() -> None:
@@ -86,7 +127,7 @@ def test_clips_names_for_speakers_are_said() -> None:
 
 def test_a_sound_corpus_is_not_remarked_on(tiny_corpus: Corpus) -> None:
     assert remarks(tiny_corpus) == []
-    assert remarks(labelled(emotion=["x", "y"], sex=["female", "male"])) == []  # whose they are is not known
+    assert remarks(labelled(emotion=["x", "y"], sex=["female", "male"], age=["21", "28"])) == []  # whose they are is not known
 
 
 def test_prepare_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

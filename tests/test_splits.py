@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sermtl.config import make_config
 from sermtl.corpus import Corpus
 from sermtl.corpus_file import Clip, write_corpus
+from sermtl.defects import missing_labels
 from sermtl.errors import SplitError
 from sermtl.splits import CREMA_D_ACTORS, TFDS_DEV, TFDS_TEST, make_split
 
@@ -226,3 +227,15 @@ def test_an_id_tells_splits_apart(tiny_corpus: Corpus) -> None:
     }
     assert len(ids) == 7
     assert {"speaker-s0", "paper-s0", "sentence-s0", "speaker-s0-fold0of3"} < ids
+
+
+def test_a_speaker_whose_sex_stands_in_one_clip_only_is_of_that_sex(tmp_path: Path) -> None:
+    """For the parts that are drawn, for what is told of them, and for the defects."""
+    labels = rows(6)
+    for number in range(0, len(labels), 8):
+        labels[number + 3]["sex"] = "female"
+    corpus = corpus_of(tmp_path / "c.arrow", labels)
+    described = make_split(corpus, make_config({})).describe(corpus)
+    assert all(part["demographics"]["sex"] == {"female": len(part["speakers"])} for part in described.values())
+    found = missing_labels([("clip", label) for label in labels], ["sex", "age"])
+    assert [(defect.clip, defect.detail) for defect in found] == [(f"speaker s{number}", "age unknown") for number in range(6)]

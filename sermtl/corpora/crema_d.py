@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, read_table, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, in_order, read_table
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError
 
@@ -43,13 +43,12 @@ def list_crema_d(folder: Path) -> Listing:
             recordings.append(_recording(path, match, people or {}))
         else:
             flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
-    recordings, doubles = without_doubles(recordings)
     notes = fewer_than_published(recordings, "CREMA-D", PUBLISHED_CLIPS)
     votes_table = _find(folder, VOTES_TABLE)
     notes += [] if people is not None else [f"no {DEMOGRAPHICS_TABLE} in the folder: speakers' demographics are unknown"]
     notes += [] if votes_table else [f"no {VOTES_TABLE} in the folder or its processedResults: no human votes to compare with"]
     votes = read_votes(votes_table) if votes_table else None
-    return Listing("crema-d", recordings, flaws + doubles, votes=votes, notes=notes)
+    return Listing("crema-d", in_order(recordings), flaws, votes=votes, notes=notes)
 
 
 def read_votes(path: Path) -> dict[str, dict[str, int]]:

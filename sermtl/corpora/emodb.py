@@ -7,7 +7,7 @@ word's first letter), V version. The emotions it shares with CREMA-D have CREMA-
 import re
 from pathlib import Path
 
-from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, in_order
 from sermtl.defects import Labels
 
 NAMING = "03a01Wa.wav"
@@ -31,9 +31,8 @@ def list_emodb(folder: Path) -> Listing:
             recordings.append(_recording(path, match))
         else:
             flaws.append((as_text(path.name), "unknown name", f"expected a name like {NAMING}"))
-    recordings, doubles = without_doubles(recordings)
     notes = fewer_than_published(recordings, "EmoDB", PUBLISHED_CLIPS)
-    return Listing("emodb", recordings, flaws + doubles, demographics=("sex", "age"), notes=notes)
+    return Listing("emodb", in_order(recordings), flaws, demographics=("sex", "age"), notes=notes)
 
 
 def _recording(path: Path, match: re.Match[str]) -> Recording:

@@ -1,16 +1,14 @@
 """What a reader finds in a folder before any audio is decoded: recordings with their labels, and what is wrong with the names."""
 
 import csv
-import filecmp
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sermtl.about import DEMOGRAPHICS
-from sermtl.audio import LOSSY, SUFFIXES, AudioError, is_lfs_stub, read_audio
+from sermtl.audio import LOSSY, SUFFIXES, is_lfs_stub
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
 
@@ -32,7 +30,7 @@ class Listing:
     """All of a source, in the order of its names.
 
     corpus        the corpus' name
-    recordings    what can be decoded
+    recordings    what can be decoded; files of one name stand side by side, the one to be preferred first
     flaws         (file, kind, detail) of files that cannot even be listed
     demographics  which demographics the corpus should have for every speaker
     votes         human listeners' counts per clip, {clip: {emotion: votes}}, CREMA-D only
@@ -92,57 +90,20 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def without_doubles(recordings: list[Recording]) -> tuple[list[Recording], list[tuple[str, str, str]]]:
-    """One file of each name, and the others as flaws: some downloads hold everything twice, and one copy may be a stub.
-
-    Taken is the first that can be decoded, by path, a lossless one before an MP3; where none can be, the first. Copies that are
-    the same to the byte are not decoded here.
-    """
-    of_name: dict[str, list[Recording]] = defaultdict(list)
-    for recording in recordings:
-        of_name[recording.name].append(recording)
-    taken, doubles = [], []
-    for name in sorted(of_name):
-        same_name = sorted(of_name[name], key=lambda recording: (recording.path.suffix.lower() in LOSSY, recording.path))
-        used, failed = _usable(same_name)
-        taken.append(used)
-        for other in (recording for recording in same_name if recording is not used):
-            why = f"which cannot be used ({failed[other.path]})" if other.path in failed else _compared(other.path, used.path)
-            instead = f"{as_text(used.path.parent.name)}/{as_text(used.path.name)} is used"
-            doubles.append((as_text(str(other.path)), "duplicate name", f"a second file of this name, {why}; {instead}"))
-    return taken, doubles
+def in_order(recordings: list[Recording]) -> list[Recording]:
+    """By name; of several files of one name a lossless one before an MP3, else by path: `prepare` takes the first sound one."""
+    return sorted(recordings, key=lambda recording: (recording.name, recording.path.suffix.lower() in LOSSY, recording.path))
 
 
-def _usable(same_name: list[Recording]) -> tuple[Recording, dict[Path, str]]:
-    """The recording to take of several of one name, and what is wrong with those before it."""
-    first, *others = same_name
-    failed: dict[Path, str] = {}
-    if all(_same(other.path, first.path) for other in others):
-        return first, failed
-    for recording in same_name:
-        try:
-            if len(read_audio(recording.path)):
-                return recording, failed
-            failed[recording.path] = "holds no samples"
-        except AudioError as error:
-            failed[recording.path] = error.detail
-    return first, failed
-
-
-def _compared(path: Path, used: Path) -> str:
-    return "with the same content" if _same(path, used) else "with other content"
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return filecmp.cmp(one, other, shallow=False)
-    except OSError:
-        return False
+def clips_of(recordings: Sequence[Recording]) -> int:
+    """How many clips there are: files of one name are one."""
+    return len({recording.name for recording in recordings})
 
 
 def fewer_than_published(recordings: Sequence[Recording], corpus: str, published: int) -> list[str]:
     """A remark on a download in part."""
-    return [f"{len(recordings)} of {corpus}'s {published} published clips are here"] if len(recordings) < published else []
+    here = clips_of(recordings)
+    return [f"{here} of {corpus}'s {published} published clips are here"] if here < published else []
 
 
 def only_emotions(listing: Listing, emotions: Sequence[str]) -> Listing:
@@ -152,7 +113,7 @@ def only_emotions(listing: Listing, emotions: Sequence[str]) -> Listing:
         if emotion not in known:
             raise CorpusError(f"--emotions: {emotion!r} is not an emotion of this corpus{did_you_mean(emotion, known)}")
     kept = [recording for recording in listing.recordings if recording.labels.get("emotion") in emotions]
-    note = f"kept {len(kept)} of {len(listing.recordings)} clips: emotions {', '.join(emotions)}"
+    note = f"kept {clips_of(kept)} of {clips_of(listing.recordings)} clips: emotions {', '.join(emotions)}"
     return Listing(listing.corpus, kept, listing.flaws, listing.demographics, listing.votes, [*listing.notes, note])
 
 

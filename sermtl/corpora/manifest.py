@@ -5,7 +5,8 @@
     emotion    what is felt; may be empty
     ...        any further column is a label: sentence, level, sex, age, race, ethnicity, or your own
 
-A column of another name is pointed out with `--column emotion=Label`. One without a name (pandas' index) is left out.
+A column of another name is pointed out with `--column emotion=Label`. Pandas' index, and what is a list or a
+structure, is left out.
 """
 
 import csv
@@ -15,12 +16,13 @@ import unicodedata
 from collections.abc import Container, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from sermtl.about import DEMOGRAPHICS, LONGEST_NAME, RESERVED_COLUMNS, check_label
+from sermtl.audio import SUFFIXES
 from sermtl.corpora.listing import Listing, Recording, as_text
 from sermtl.defects import Labels
 from sermtl.errors import CorpusError, did_you_mean
@@ -28,9 +30,14 @@ from sermtl.files import existing_file
 
 NEEDED = ("path", "speaker", "emotion")
 MOST_ROWS, LARGEST_BYTES = 2_000_000, 2**30
-OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat"))
-NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?"))
+OTHER_TABLES = frozenset((".xlsx", ".xls", ".ods", ".json", ".jsonl", ".pkl", ".npz", ".mat", ".arrow", ".feather", ".gz", ".zip"))
+NOTHING = frozenset(("", "na", "n/a", "nan", "none", "null", "?", "<na>", "#n/a", "unknown"))
+SEGMENTS = (  # names of the columns that say which part of a file a row is of
+    *(("start", "end"), ("start_time", "end_time"), ("begin", "end"), ("onset", "offset"), ("start", "stop")),
+    *(("start", "duration"), ("offset", "duration"), ("start_s", "end_s"), ("start_sec", "end_sec"), ("starttime", "endtime")),
+)
 SEXES = {"f": "female", "female": "female", "w": "female", "woman": "female", "m": "male", "male": "male", "man": "male"}
+INDEX = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")  # pandas' names for the numbers of the rows, written and read again
 ROOTED = "give the folder that the paths start from with --root"
 
 Rows = list[dict[str, str | None]]
@@ -60,7 +67,9 @@ def list_manifest(manifest: Path, root: Path | None = None, columns: Mapping[str
             recordings.append(Recording(Path(there), name, _labels(row)))
     _check(manifest, root, rows, recordings, flaws)
     demographics = [key for key in DEMOGRAPHICS if rows and key in rows[0]]
-    return Listing(_corpus_name(manifest), recordings, flaws, demographics, notes=_gender(found[0], rows[0]))
+    return Listing(
+        _corpus_name(manifest), recordings, flaws, demographics, notes=[*_gender(found[0], rows[0]), *_segments(rows[0])]
+    )
 
 
 def _gender(found: Iterable[str], labels: Container[str]) -> list[str]:
@@ -69,6 +78,16 @@ def _gender(found: Iterable[str], labels: Container[str]) -> list[str]:
     if column is None or "gender" not in labels or "sex" in labels:
         return []
     return [f"{column!r} is a label of its own here; for splits balanced by sex, add --column sex={column}"]
+
+
+def _segments(labels: Container[str]) -> list[str]:
+    """A remark where rows seem to be parts of files: each file is read from end to end."""
+    places = next(((start, end) for start, end in SEGMENTS if start in labels and end in labels), None)
+    if places is None:
+        return []
+    return [
+        f"{places[0]!r} and {places[1]!r} are labels here: a clip is its whole file; if they say which part, cut the files first"
+    ]
 
 
 def _find(manifest: Path) -> Path:
@@ -95,22 +114,58 @@ def _read(manifest: Path) -> Rows:
         if manifest.suffix.lower() == ".parquet":
             return _read_parquet(manifest)
         _check_size(manifest, 0, manifest.stat().st_size)
-        with open(manifest, newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            file.seek(0)
-            reader = csv.DictReader(file, delimiter=max(",;\t|", key=header.count), strict=True)
-            _check_unlike([name.strip() for name in reader.fieldnames or () if name.strip()])
-            rows: list[dict[Any, Any]] = list(islice(reader, MOST_ROWS + 1))
-            _check_size(manifest, len(rows), 0)
+        rows = _read_csv(manifest)
     except UnicodeDecodeError:
         raise CorpusError(f"{manifest}: not a CSV in UTF-8; save it as UTF-8") from None
-    except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error, MemoryError) as error:
+    except MemoryError as error:  # Arrow's too; what was read is let go of with it
+        why = f"reading its {manifest.stat().st_size:,} bytes takes more memory than this machine has left"
+        told = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        raise CorpusError(f"{manifest}: {why}{told}; free some, or prepare in parts; write it again if it is small") from None
+    except (pa.ArrowException, OSError, ValueError, ArithmeticError, csv.Error) as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CorpusError(f"{manifest}: cannot be read as a CSV (UTF-8) or Parquet table ({detail}); write it again") from None
     for number, row in enumerate(rows, start=1):
-        if None in row:
-            raise CorpusError(f"{manifest}: row {number} has more fields than the header; quote fields that hold the delimiter")
-    return [{str(key).strip(): _text(value) for key, value in row.items() if key.strip()} for row in rows]
+        if any(row.pop(None, ())):  # a delimiter at the end of each row is none too many
+            header = ", ".join(key for key in row if key)
+            raise CorpusError(
+                f"{manifest}: row {number} has more fields than the header ({header}); quote what holds the delimiter"
+            )
+    read = ({str(key).strip(): _text(value) for key, value in row.items() if not INDEX.fullmatch(key.strip())} for row in rows)
+    return [row for row in read if any(row.values())]  # a sheet's empty rows are none
+
+
+def _read_csv(manifest: Path) -> list[dict[Any, Any]]:
+    """The rows of a text table; its header tells the delimiter. Where that is a tab, quotes may stand for themselves.
+
+    Raises ValueError, csv.Error.
+    """
+    with open(manifest, newline="", encoding="utf-8-sig") as file:
+        delimiter = max(",;\t|", key=re.sub('"[^"]*"', "", file.readline()).count)
+        try:
+            return _rows(manifest, file, delimiter, csv.QUOTE_MINIMAL)
+        except (csv.Error, ValueError):
+            if delimiter != "\t":
+                raise
+            return _rows(manifest, file, delimiter, csv.QUOTE_NONE)
+
+
+def _rows(manifest: Path, file: TextIO, delimiter: str, quoting: Literal[0, 3]) -> list[dict[Any, Any]]:
+    file.seek(0)
+    reader = csv.DictReader(file, delimiter=delimiter, quoting=quoting, strict=True, skipinitialspace=True)
+    _check_unlike([name.strip() for name in reader.fieldnames or () if name.strip()])
+    rows: list[dict[Any, Any]] = list(islice(reader, MOST_ROWS + 1))
+    _check_size(manifest, len(rows), 0)
+    for number, row in enumerate(rows if reader.line_num > len(rows) + 1 else (), start=1):  # some field may hold several lines
+        for column, text in row.items():
+            if isinstance(text, str) and "\n" in text and _names_audio(text.split("\n", 1)[1], delimiter):
+                raise ValueError(f"row {number}: {column!r} holds other rows; a quote that stands for itself must be written twice")
+    return rows
+
+
+def _names_audio(text: str, delimiter: str) -> bool:
+    """Whether a line of a field names an audio file among other fields: it is a row, and a quote before it was none."""
+    rows = (line.split(delimiter) for line in text.splitlines() if delimiter in line)
+    return any(os.path.splitext(cell.strip(' "'))[1].lower() in SUFFIXES for row in rows for cell in row)
 
 
 def _check_size(manifest: Path, rows: int, size_bytes: int) -> None:
@@ -128,11 +183,16 @@ def _check_unlike(names: list[str]) -> None:
 
 def _read_parquet(manifest: Path) -> Rows:
     with pyarrow.parquet.ParquetFile(manifest) as file:
-        about = file.metadata
+        about, schema = file.metadata, file.schema_arrow
         size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
         _check_size(manifest, about.num_rows, size)  # a small file may unpack to any size
-        _check_unlike(about.schema.to_arrow_schema().names)
-        batches = file.iter_batches(1000)
+        _check_unlike(schema.names)
+        nested = {field.name: field.type for field in schema if pa.types.is_nested(field.type)}  # a list or a structure is no label
+        if needed := [name for name in nested if name.lower() in NEEDED]:
+            raise ValueError(f"the column {needed[0]!r} is of {nested[needed[0]]}, not text")
+        batches = file.iter_batches(
+            1000, columns=[name for name in schema.names if name not in nested and not INDEX.fullmatch(name)]
+        )
         return [{str(key): _text(value) for key, value in row.items()} for batch in batches for row in batch.to_pylist()]
 
 
@@ -140,6 +200,7 @@ def _text(value: Any) -> str | None:
     """A cell as text, None where it is empty; 31.0 is 31."""
     if value is None or (isinstance(value, float) and value != value):
         return None
+    value = value.decode() if isinstance(value, bytes) else value
     text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
     return None if text.lower() in NOTHING else text
 

@@ -7,7 +7,7 @@ The six emotions it shares with CREMA-D have CREMA-D's names, so that corpora co
 import re
 from pathlib import Path
 
-from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, without_doubles
+from sermtl.corpora.listing import Listing, Recording, as_text, audio_files, fewer_than_published, in_order
 from sermtl.defects import Labels
 
 NAMING = "03-01-05-02-01-01-07.wav"
@@ -33,12 +33,11 @@ def list_ravdess(folder: Path) -> Listing:
             other += 1
         else:
             recordings.append(_recording(path, match))
-    recordings, doubles = without_doubles(recordings)
     notes = fewer_than_published(recordings, "RAVDESS", PUBLISHED_CLIPS)
     notes += (
         [f"{other} file(s) are song or audio of a video, not speech (names that do not begin 03-01); left out"] if other else []
     )
-    return Listing("ravdess", recordings, flaws + doubles, demographics=("sex",), notes=notes)
+    return Listing("ravdess", in_order(recordings), flaws, demographics=("sex",), notes=notes)
 
 
 def _recording(path: Path, match: re.Match[str]) -> Recording:
