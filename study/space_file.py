@@ -62,7 +62,7 @@ class QuestionTable(Table):
 
 
 class SizeTable(Table):
-    """Budget and fixed knobs at one size; `trials` is per arm."""
+    """Budget and fixed knobs at one size; `trials` is per arm. startup: trials drawn at random first, at least a quarter of all."""
 
     trials: int = Field(default=0, ge=0, le=100_000)
     seeds: int = Field(ge=1, le=1000)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
@@ -56,6 +57,24 @@ def test_arms_get_the_same_draws_and_a_continued_search_does_not_repeat_them(tmp
     points = [tuple(job.params.values()) for job in jobs["mtl"] + later]
     assert len(set(points)) == 10
     assert [job.exempt for job in later] == [False] * 6 + [True]
+
+
+def test_a_quarter_of_the_trials_learns_from_none_however_early_the_sampler_starts(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """With 24 trials and `startup = 3` the first 6 are the same whatever the scores were; the later ones are not."""
+    drawn: list[list[dict[str, Any]]] = []
+    for sign in (1, -1):
+        plan = toy_plan(tmp_path / str(sign), tiny_corpus, trials=24)
+        journal = Journal(plan.folder, plan.tracker, plan.view)
+        mtl, _ = searches(plan, journal)
+        drawn.append([])
+        for _ in range(16):
+            taken = mtl.take()
+            assert taken is not None
+            drawn[-1].append(taken[0].params)
+            run(journal, taken, 0.5 + sign * 0.05 * float(np.log10(taken[0].params["learning_rate"])))
+    alike = [one == other for one, other in zip(*drawn, strict=True)]
+    assert alike[:6] == [True] * 6
+    assert not any(alike[6:])
 
 
 @pytest.mark.parametrize("first", [0, 1])

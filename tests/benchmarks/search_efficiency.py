@@ -1,17 +1,21 @@
-"""How soon a search reaches a good setting: ours, random, and TPE with ASHA as documented, on a table of real trials.
+"""How soon a search has chosen a good setting: ours, random, and TPE with ASHA as documented, on a surrogate of real trials.
 
-    python -m tests.benchmarks.search_efficiency --repeats 40 --out docs
+    python -m tests.benchmarks.search_efficiency --repeats 60 --out docs
 
-The trials are real (search_table.py trained them, epoch by epoch, without pruning); the searches are simulated on them, one trial
-after the other: a drawn setting gets the learning curve of the nearest trained one. That is a surrogate and said to be one: it has
-no more settings than the table, and a search cannot gain by refining one. Ours is the study's own sampler, start points and rungs;
-stock is Optuna's TPE with its defaults and successive halving from the first epoch on by 4, as ASHA's defaults are; random runs
-every trial to its end. A trial counts when it has run to its end. Time is the median second of an epoch times the epochs run.
-Writes search-efficiency.json and search-efficiency.md.
+The trials are real (search_table.py trained them, epoch by epoch, without pruning). One run's score on few dev speakers is to a
+good part its seed's luck, so that of many trials the best looks better than its setting is. What a search is for is the setting:
+the surrogate has for every setting an expected learning curve (extremely randomised trees over the trials), and a run of it is
+that curve and the luck of one of the real runs, its residual out of fold. A search sees runs; what counts is the expected final
+score of the setting that it would choose, the one of the best final run so far, after so much device time.
+
+Ours is the study's own sampler, start points and rungs; stock is Optuna's TPE with its defaults and successive halving from the
+first epoch on by 4, as ASHA's defaults are; random runs every trial to its end. All get the same device time, that of `--trials`
+trials which nothing stops. Writes search-efficiency.json and search-efficiency.md.
 """
 
 import argparse
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,31 +28,43 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from sermtl.files import write_text
 from study.prune import RungPruner, is_exempt
-from study.search import ArmSampler
+from study.search import ArmSampler, random_first
 from study.space import Arm, Space, read_space
 
 TABLE = Path(__file__).with_name("search_table.parquet")
-SHARES = (0.1, 0.05)  # of the table's settings that reach a target
+AT = np.linspace(0, 1, 15)[1:]  # shares of a run's epochs at which curves are compared
+LOOKS = (0.25, 0.5, 0.75, 1.0)  # shares of the device time after which the choice is told
 Sampler = Callable[[int], BaseSampler]
+Trace = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Table:
-    """Trained settings in the unit cube, their dev curves by epoch, and the median seconds of an epoch."""
+class Surrogate:
+    """Expected curves of any setting, and the luck of real runs.
+
+    luck      (runs, len(AT)) of what a real run was above its expected curve, out of fold
+    explained share of the variance of final scores between runs that the expected ones have, out of fold
+    seed_sd   sd of the final score over seeds within a setting that was trained several times, of `seed_runs` runs; NaN if none was
+    """
 
     arm: Arm
     space: Space
-    places: np.ndarray  # (settings, knobs)
-    curves: list[list[float]]
+    trees: ExtraTreesRegressor
+    luck: np.ndarray
+    explained: float
     epoch_s: float
+    seed_sd: float
+    seed_runs: int
 
-    def curve(self, params: dict[str, Any]) -> list[float]:
-        """The nearest trained setting's curve; `epochs` counts like any other knob."""
-        near = ((self.places - place(self.arm, params)) ** 2).sum(axis=1)
-        return self.curves[int(near.argmin())]
+    def expected(self, params: dict[str, Any]) -> np.ndarray:
+        """(len(AT),) the objective at shares of the setting's epochs; `epochs` counts like any other knob."""
+        at = place(self.arm, params).astype(np.float32)[None]
+        return np.asarray(np.mean([tree.tree_.predict(at).reshape(-1) for tree in self.trees.estimators_], axis=0))
 
 
 def place(arm: Arm, params: dict[str, Any]) -> np.ndarray:
@@ -65,142 +81,164 @@ def place(arm: Arm, params: dict[str, Any]) -> np.ndarray:
     return np.array(coordinates)
 
 
-def read_table(path: Path) -> tuple[Table, dict[str, Any]]:
+def read_surrogate(path: Path) -> tuple[Surrogate, dict[str, Any]]:
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[b"about"])
     space = read_space(about["space"], about["size"])
     arm = next(arm for arm in space.arms if arm.key == about["arm"])
     rows = [row for row in table.to_pylist() if len(row["values"]) == row["epochs"]]
-    epoch_s = float(np.median(np.concatenate([row["seconds"] for row in rows])))
-    return Table(arm, space, np.array([place(arm, row) for row in rows]), [row["values"] for row in rows], epoch_s), about
+    places = np.array([place(arm, row) for row in rows])
+    curves = np.array([np.interp(AT, np.arange(1, row["epochs"] + 1) / row["epochs"], row["values"]) for row in rows])
+    trees = ExtraTreesRegressor(100, min_samples_leaf=2, random_state=0)
+    settings = [row["setting"] for row in rows]
+    luck = curves - cross_val_predict(trees, places, curves, groups=settings, cv=GroupKFold(20))
+    again: dict[int, list[float]] = defaultdict(list)
+    for row in rows:
+        if row["time"]:  # the first runs chose the settings, and are the luckier for it
+            again[row["setting"]].append(row["values"][-1])
+    variances = [np.var(scores, ddof=1) for scores in again.values() if len(scores) > 1]
+    about["runs"], about["settings"] = len(rows), len(set(settings))
+    surrogate = Surrogate(
+        arm,
+        space,
+        trees.fit(places, curves),
+        luck,
+        1 - float(luck[:, -1].var() / curves[:, -1].var()),
+        float(np.median(np.concatenate([row["seconds"] for row in rows]))),
+        float(np.sqrt(np.mean(variances))) if variances else float("nan"),
+        sum(len(scores) for scores in again.values()),
+    )
+    return surrogate, about
 
 
 def search(
-    table: Table, sampler: Sampler, pruner: BasePruner, trials: int, starts: bool, exempt: float
-) -> list[tuple[float, float]]:
-    """One simulated search: (device-seconds so far, best final value so far) after every trial."""
+    surrogate: Surrogate,
+    sampler: Sampler,
+    pruner: BasePruner,
+    limit_s: float,
+    starts: bool,
+    exempt: float,
+    luck: np.random.Generator,
+) -> Trace:
+    """One simulated search: (device-seconds so far, expected score of the setting it would choose) whenever a run has ended."""
     study = optuna.create_study(direction="maximize", pruner=pruner)
-    distributions = {knob.name: knob.distribution for knob in table.arm.knobs}
-    spent, best, path = 0.0, float("-inf"), []
-    for number in range(trials):
+    distributions = {knob.name: knob.distribution for knob in surrogate.arm.knobs}
+    spent, best, chosen, path, number = 0.0, float("-inf"), float("nan"), [], 0
+    while spent < limit_s:
         study.sampler = sampler(number)
-        if starts and number < len(table.space.starts):
-            study.enqueue_trial({k: v for k, v in table.space.starts[number].items() if k in distributions})
+        if starts and number < len(surrogate.space.starts):
+            study.enqueue_trial({k: v for k, v in surrogate.space.starts[number].items() if k in distributions})
         trial = study.ask(distributions)
+        expected = surrogate.expected(trial.params)
+        curve = expected + surrogate.luck[luck.integers(len(surrogate.luck))]
+        epochs = trial.params["epochs"]
         state, value = TrialState.COMPLETE, float("nan")
-        for epoch, value in enumerate(table.curve(trial.params), start=1):
-            spent += table.epoch_s
+        for epoch, value in enumerate(np.interp(np.arange(1, epochs + 1) / epochs, AT, curve).tolist(), start=1):
+            spent += surrogate.epoch_s
             trial.report(value, epoch)
-            if not is_exempt(number, exempt) and epoch < len(table.curve(trial.params)) and trial.should_prune():
+            if not is_exempt(number, exempt) and epoch < epochs and trial.should_prune():
                 state = TrialState.PRUNED
                 break
         study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
-        best = max(best, value) if state == TrialState.COMPLETE else best
-        path.append((spent, best))
+        if state == TrialState.COMPLETE and value > best:
+            best, chosen = value, float(expected[-1])
+        path.append((spent, chosen))
+        number += 1
     return path
 
 
-def searches(table: Table, repeat: int, trials: int) -> dict[str, list[tuple[float, float]]]:
-    """The three ways, each with this repeat's seed; random gets the trials that need as many epochs at most."""
-    budget, distributions = table.space.budget, {knob.name: knob.distribution for knob in table.arm.knobs}
+def searches(surrogate: Surrogate, repeat: int, limit_s: float, trials: int) -> dict[str, Trace]:
+    """The ways to search, each with this repeat's seed."""
+    budget, distributions = surrogate.space.budget, {knob.name: knob.distribution for knob in surrogate.arm.knobs}
+    startup = random_first(budget.startup, trials)
 
     def own(number: int) -> BaseSampler:
-        return ArmSampler(distributions, budget.startup, (repeat, 0, number))
+        return ArmSampler(distributions, startup, (repeat, 0, number))
 
     def once(sampler: BaseSampler) -> Sampler:
         return lambda number: sampler
 
+    def run(sampler: Sampler, pruner: BasePruner, starts: bool = False, exempt: float = 0.0) -> Trace:
+        return search(surrogate, sampler, pruner, limit_s, starts, exempt, np.random.default_rng(repeat))
+
     return {
-        "ours": search(table, own, RungPruner(budget.rungs, budget.keep), trials, True, budget.exempt),
-        "random": search(table, once(RandomSampler(seed=repeat)), NopPruner(), trials, False, 0.0),
-        "stock": search(
-            table, once(TPESampler(seed=repeat)), SuccessiveHalvingPruner(min_resource=1, reduction_factor=4), trials, False, 0.0
-        ),
+        "random": run(once(RandomSampler(seed=repeat)), NopPruner()),
+        "ours": run(own, RungPruner(budget.rungs, budget.keep), True, budget.exempt),
+        "ours, no rungs": run(own, NopPruner(), True),
+        "stock": run(once(TPESampler(seed=repeat)), SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)),
     }
 
 
-def reached(path: list[tuple[float, float]], target: float) -> float:
-    """Device-seconds until the target; infinite where it was not reached."""
-    return next((spent for spent, best in path if best >= target), float("inf"))
+def chosen_at(path: Trace, spent_s: float) -> float:
+    """Expected score of what the search would have chosen by then; NaN before its first run has ended."""
+    return next((chosen for spent, chosen in reversed(path) if spent <= spent_s), float("nan"))
 
 
-def compare(table: Table, repeats: int, trials: int) -> dict[str, Any]:
-    """Device-seconds of every search to each of the targets."""
-    runs = [searches(table, repeat, trials) for repeat in range(repeats)]
-    finals = [curve[-1] for curve in table.curves]
-    return {"best_of_table": max(finals), "targets": {f"{share:.0%}": at_target(runs, finals, share) for share in SHARES}}
-
-
-def at_target(runs: list[dict[str, list[tuple[float, float]]]], finals: list[float], share: float) -> dict[str, Any]:
-    """How soon the dev score is reached that `share` of the table's settings reach."""
-    found: dict[str, Any] = {"target": float(np.quantile(finals, 1 - share, method="higher"))}
-    for name in runs[0]:
-        seconds = np.array([reached(run[name], found["target"]) for run in runs])
-        found[name] = {
-            "median_s": float(np.median(seconds)),
-            "quartiles_s": [float(np.quantile(seconds, q, method="nearest")) for q in (0.25, 0.75)],
-            "reached": float(np.isfinite(seconds).mean()),
-            "trials_s": float(np.median([run[name][-1][0] for run in runs])),
-            "end": float(np.median([run[name][-1][1] for run in runs])),
+def compare(surrogate: Surrogate, repeats: int, trials: int) -> dict[str, Any]:
+    """Means over repeats of every way's choice, and when it is as good as random's at the end."""
+    epochs = next(knob.distribution for knob in surrogate.arm.knobs if knob.name == "epochs")
+    assert isinstance(epochs, IntDistribution)
+    limit_s = trials * surrogate.epoch_s * (epochs.low + epochs.high) / 2
+    runs = [searches(surrogate, repeat, limit_s, trials) for repeat in range(repeats)]
+    times = np.linspace(0, limit_s, 101)[1:]
+    found: dict[str, Any] = {"limit_s": limit_s, "ways": {}}
+    means = {name: np.array([[chosen_at(run[name], time) for time in times] for run in runs]) for name in runs[0]}
+    goal = float(means["random"][:, -1].mean())
+    for name, at in means.items():
+        mean = at.mean(axis=0)  # NaN until every search has chosen
+        as_good = np.flatnonzero(mean >= goal)
+        found["ways"][name] = {
+            "trials": float(np.mean([len(run[name]) for run in runs])),
+            "chosen": [float(mean[round(100 * look) - 1]) for look in LOOKS],
+            "se": float(at[:, -1].std(ddof=1) / np.sqrt(repeats)),
+            "as_good_s": float(times[as_good[0]]) if len(as_good) else None,
         }
     return found
 
 
 def page(found: dict[str, Any], about: dict[str, Any]) -> str:
+    explained, seed_sd, luck_sd = (100 * found[key] for key in ("explained", "seed_sd", "luck_sd"))
+    corpus = f"corpus {about['corpus']} {about['checksum'][:12]}, space {about['space']}, size {about['size']}, arm {about['arm']}"
+    looks = [f"after {100 * look:.0f} %" for look in LOOKS]
+    repeats, runs, settings, again = found["repeats"], about["runs"], about["settings"], found["seed_runs"]
     lines = [
         "# Search efficiency",
         "",
-        f"Written by `python -m tests.benchmarks.search_efficiency --repeats {found['repeats']}`. Searches simulated on a table of",
-        f"{found['settings']} real trials (corpus {about['corpus']} {about['checksum'][:12]}, space {about['space']},",
-        f"size {about['size']}, arm {about['arm']}): a drawn setting gets the learning curve of the nearest trained one.",
-        f"{found['trials']} trials a search. The table's best final dev {about['objective']} is {found['best_of_table']:.3f}: one",
-        "run of one seed on few dev speakers, so that its very best settings are so by luck, and drawing many is what finds",
-        "them. The targets are therefore quantiles of the table: a good setting, and a very good one.",
+        f"Written by `python -m tests.benchmarks.search_efficiency --repeats {repeats}`. Searches simulated on a surrogate of",
+        f"{runs} real runs of {settings} settings ({corpus}).",
         "",
+        f"One run's dev {about['objective']} tells little of its setting: expected scores explain {explained:.0f} % of the",
+        f"variance between runs, and a run's luck has an sd of {luck_sd:.1f} points. (Of settings that were trained again, {again}",
+        f"runs in all, scores differ between seeds with an sd of {seed_sd:.1f} points.) So what is told of a search is not",
+        "the best score that it has seen, which is luck as well, but the expected score, in per cent, of the setting that it",
+        "would choose: the one of its best run so far.",
+        "",
+        f"Device time of each search: {found['limit_s']:.0f} s, that of {found['trials']} whole trials. ±: standard error of the",
+        "last choice. *as good as random*: when the mean choice is as good as random's at the end.",
+        "",
+        f"| search | trials begun | {' | '.join(looks)} | ± | as good as random | of random's time |",
+        f"| --- |{' ---: |' * (len(LOOKS) + 4)}",
     ]
-    for quantile, at in found["targets"].items():
-        lines += [
-            f"**Target: dev {about['objective']} {at['target']:.3f}, which {quantile} of the table's settings reach**",
-            "",
-            *rows(at),
-            "",
-        ]
-    return "\n".join(lines)
-
-
-def rows(at: dict[str, Any]) -> list[str]:
-    """One target's table."""
-
-    def seconds(value: float) -> str:
-        return f"{value:,.0f}" if np.isfinite(value) else "not reached"
-
-    base = at["random"]["median_s"]
-    lines = [
-        "| search | device-seconds to the target | quartiles | reached in | of random's | whole search, s | best at its end |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name in ("ours", "stock", "random"):
-        row = at[name]
-        share = f"{row['median_s'] / base:.2f}" if np.isfinite(row["median_s"]) else "–"
-        low, high = (seconds(value) for value in row["quartiles_s"])
-        lines.append(
-            f"| {name} | {seconds(row['median_s'])} | {low} to {high} | {100 * row['reached']:.0f} % | {share} "
-            f"| {seconds(row['trials_s'])} | {row['end']:.3f} |"
-        )
-    return lines
+    for name, way in found["ways"].items():
+        chosen = " | ".join(f"{100 * score:.1f}" for score in way["chosen"])
+        as_good = way["as_good_s"]
+        time = ("not reached", "–") if as_good is None else (f"{as_good:.0f} s", f"{as_good / found['limit_s']:.2f}")
+        lines.append(f"| {name} | {way['trials']:.0f} | {chosen} | {100 * way['se']:.1f} | {' | '.join(time)} |")
+    return "\n".join([*lines, ""])
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=40, help="whole trials that the device time is enough for (size full has 40)")
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--out", type=Path, default=Path("docs"))
     options = parser.parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    table, about = read_table(options.table)
-    found = compare(table, options.repeats, options.trials)
-    found |= {"repeats": options.repeats, "trials": options.trials, "settings": len(table.curves), "about": about}
+    surrogate, about = read_surrogate(options.table)
+    found = compare(surrogate, options.repeats, options.trials)
+    found |= {"repeats": options.repeats, "trials": options.trials, "about": about, "explained": surrogate.explained}
+    found |= {"luck_sd": float(surrogate.luck[:, -1].std()), "seed_sd": surrogate.seed_sd, "seed_runs": surrogate.seed_runs}
     write_text(options.out / "search-efficiency.json", json.dumps(found, indent=1) + "\n")
     write_text(options.out / "search-efficiency.md", page(found, about))
     print(page(found, about))
