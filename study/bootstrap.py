@@ -16,12 +16,18 @@ BINS = 100  # score quantiles between which an error rate is interpolated
 
 
 def crossed_interval(
-    d: Array, groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES, level: float = 0.95
+    d: Array,
+    groups: NDArray[np.int64],
+    run_seeds: NDArray[np.int64],
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of d over speakers and runs drawn with replacement, independently of each other.
+    """Percentile interval of the mean of d over speakers, groups of runs and seeds drawn with replacement, each by itself.
 
     d: (speakers, runs) paired differences, so both arms share each resample; NaN for a cell that does not exist.
-    groups: (runs,) the search or split each run belongs to; groups are drawn first, then runs within each drawn group.
+    groups, run_seeds: (runs,) the search (or split) and the seed of each run. All groups have the same seeds, so that a seed is
+    drawn once for all: drawn anew in each group, what it has in common in all would be averaged away.
     Each drawn speaker weighs the same, as in the estimate, however many cells are there.
     Returns (low, high), NaN where nothing can be drawn. (Owen 2007, Annals of Applied Statistics 1: the pigeonhole bootstrap.)
     """
@@ -29,7 +35,9 @@ def crossed_interval(
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     speaker_weights = _draws(random, resamples, d.shape[0])
-    return _percentiles(_mean_of_drawn(d, speaker_weights, _nested_draws(random, resamples, groups)), level)
+    of_group, of_seed = (np.unique(names, return_inverse=True)[1] for names in (groups, run_seeds))
+    group_weights, seed_weights = (_draws(random, resamples, of_unit.max() + 1) for of_unit in (of_group, of_seed))
+    return _percentiles(_mean_of_drawn(d, speaker_weights, group_weights[:, of_group] * seed_weights[:, of_seed]), level)
 
 
 def fold_interval(
@@ -84,16 +92,6 @@ def _percentiles(means: Array, level: float) -> tuple[float, float]:
 def _draws(random: np.random.Generator, resamples: int, n: int) -> Array:
     """How often each of n units is drawn in n draws with replacement: (resamples, n)."""
     return random.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
-
-
-def _nested_draws(random: np.random.Generator, resamples: int, groups: NDArray[np.int64]) -> Array:
-    names = np.unique(groups)
-    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    weights = np.empty((resamples, len(groups)))
-    for k, name in enumerate(names):
-        mine = np.flatnonzero(groups == name)
-        weights[:, mine] = random.multinomial(drawn[:, k] * len(mine), np.full(len(mine), 1 / len(mine)))
-    return weights
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def _bootstrap(runs: Array, layout: Layout, resamples: int) -> tuple[float, floa
     seen = runs[~np.isnan(runs).all(axis=1)]
     if folds := folds_of(runs, layout):
         return fold_interval(seen, folds, layout.groups, layout.seed, seed=0, resamples=resamples)
-    return crossed_interval(seen, layout.groups, seed=0, resamples=resamples)
+    return crossed_interval(seen, layout.groups, layout.seed, seed=0, resamples=resamples)
 
 
 def with_family(contrasts: list[Contrast]) -> list[Contrast]:
