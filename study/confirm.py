@@ -229,9 +229,14 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
 
 
 def open_test_part(folder: Path, seeds: int, declared: int) -> list[int]:
-    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look. Raises StudyError."""
+    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look. Raises StudyError.
+
+    The first look lasts until the declared seeds are there: fewer that were asked for meanwhile are no look of their own.
+    """
     opened = read_opened(folder) or Opened(looks=[min(seeds, declared)])
     looks = opened["looks"]
+    if len(looks) == 1:
+        looks[0] = max(looks[0], min(seeds, declared))
     if seeds > looks[-1]:
         looks.append(seeds)
     now = datetime.now(UTC).isoformat(timespec="seconds")

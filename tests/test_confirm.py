@@ -136,6 +136,14 @@ def test_more_seeds_are_a_further_look_and_the_same_seeds_none(tmp_path: Path) -
     assert (again["opened"], again["by"]) == (opened["opened"], opened["by"])
 
 
+def test_fewer_seeds_than_were_declared_do_not_end_the_first_look(tmp_path: Path) -> None:
+    """Else the declared seeds that come later would be of another look, and the verdict would wait for them for ever."""
+    assert open_test_part(tmp_path, 2, declared=5) == [2]
+    assert open_test_part(tmp_path, 4, declared=5) == [4]
+    assert open_test_part(tmp_path, 3, declared=5) == [4]
+    assert open_test_part(tmp_path, 8, declared=5) == [5, 8]
+
+
 @pytest.mark.usefixtures("ray_here")
 def test_confirm_runs_once_on_fresh_seeds_and_then_the_search_is_closed(tmp_path: Path, tiny_corpus: Corpus) -> None:
     plan = toy_plan(tmp_path, tiny_corpus, trials=2, seeds=1, finish="tests.fake_epochs:tell")
