@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from study.bootstrap import RESAMPLES, crossed_interval, fold_interval
 from study.error_rates import Cell, judge, measured_cells
-from study.layout import Layout, analyse, folds_of, layout_of, mean_of, mean_there, seed_means
+from study.layout import Division, Layout, analyse, folds_of, layout_of, mean_of, mean_there, seed_means
 from study.stats import holm, probability_of_improvement, relative_gain
 from study.verdict import Verdict, decide
 
@@ -63,9 +63,11 @@ class Contrast:
     p, p_holm            two-sided p of 'no difference'; p_holm adjusted over the study's questions (outside them: p)
     df, se               Satterthwaite degrees of freedom and standard error behind the interval
     method               the analysis in words, e.g. 'crossed random effects (speaker x seed), Satterthwaite t'
-    n_speakers, n_seeds   what entered: complete pairs only; n_seeds is per search and split
+    n_speakers, n_seeds   what entered: complete pairs only; n_seeds is per search and split, the fewest that one has
+    seeds_each           pairs of runs of each search and split that has any
     n_searches   searches that entered; 1 where nothing was searched
-    n_splits     splits that entered; n_folds: sets of speakers of which each was tested in one split only, 0 without folds
+    n_splits     splits that entered; n_folds: sets of speakers of which each was tested in one split only, 0 where there are none
+    division     what these sets are: 'fold's over all speakers, or 'split's, draws that share no speaker
     relative_gain        estimate / second's mean (the paper's 'relative gain'), a share
     bootstrap_low, bootstrap_high     95 % percentile interval over the same speakers and seeds, beside the main one
     minimum_detectable   smallest true difference such a study finds at p < .05 about four times in five
@@ -100,6 +102,8 @@ class Contrast:
     n_searches: int
     n_splits: int
     n_folds: int
+    seeds_each: tuple[int, ...]
+    division: Division
     relative_gain: float
     bootstrap_low: float
     bootstrap_high: float
@@ -193,6 +197,8 @@ def contrast(
         n_searches=n_searches,
         n_splits=layout.splits,
         n_folds=n_folds,
+        seeds_each=layout.seeds,
+        division=layout.division,
         relative_gain=relative_gain(*means),
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
@@ -254,7 +260,7 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
                     max(design.failed) > MOST_FAILED * design.planned,
                     f"{_failed(c, design)}: which runs were left is no accident, so nothing is decided from them",
                 ),
-                (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c.n_seeds)} in both arms; an interval needs at least {FEWEST_SEEDS}"),
+                (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c)}; an interval needs at least {FEWEST_SEEDS}"),
                 (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),
                 (design.searched and not design.nested, "the settings were chosen on a split that had some of these speakers"),
                 (np.isnan(c.se), "every difference is the same: there is no variation to judge by"),
@@ -273,8 +279,10 @@ def _failed(c: Contrast, design: Design) -> str:
     return f"{first} of {design.planned} runs of {c.first} and {second} of {c.second} gave no score"
 
 
-def _seeds(n: int) -> str:
-    return f"{n} seed{'s' * (n != 1)}"
+def _seeds(c: Contrast) -> str:
+    """'2 seeds in both arms', and where another search, fold or draw of the split has more, that it is so in some."""
+    some = f" in one {c.division if c.n_splits > 1 else 'search'} or more" if max(c.seeds_each, default=0) > c.n_seeds else ""
+    return f"{c.n_seeds} seed{'s' * (c.n_seeds != 1)} in both arms{some}"
 
 
 def _scope(design: Design, n_searches: int) -> str:

@@ -84,7 +84,8 @@ def judge(
 
     With one search the contrast speaks of the chosen settings only, so cells with search-to-search variation do not
     forbid its verdict: they say what it does not cover. Where nothing was searched (not `searched`) there is no such variation.
-    Folds have a search each, which their variation covers. Scores from `pairs` must pass their own cells too.
+    Folds have a search each, which their variation covers. Scores from `pairs` must pass their own cells too, but not over folds:
+    there the folds' means are what varies, and no pair has speakers of two folds.
     """
     if folds:
         return _judged(_of("folds", cells), speakers, seeds, 1, True, folds)
@@ -136,7 +137,8 @@ def _rates(cell: Cell) -> str:
 
 
 def _cautious(cells: list[Cell]) -> str:
-    covered = f"{_coverage(cells, 1)} % cover the truth in simulated studies"
+    apart = " whose folds share no training speakers" if cells[0].folds else ""
+    covered = f"{_coverage(cells, 1)} % cover the truth in simulated studies{apart}"
     return f"{WIDE} ({covered}): a small effect may be missed."
 
 

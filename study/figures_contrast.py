@@ -180,6 +180,7 @@ def contrast_row(label: str, c: Contrast) -> dict[str, Any]:
         "se": c.se,
         "speakers": c.n_speakers,
         "seeds": c.n_seeds,
+        "most_seeds": max(c.seeds_each, default=0),
         "searches": c.n_searches,
         "splits": c.n_splits,
         "folds": c.n_folds,

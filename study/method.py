@@ -103,9 +103,11 @@ def analysis_words(results: Results) -> str:
     folds, searches, splits = map(max, zip(*sizes, strict=True)) if sizes else (0, 0, 0)
     satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
     if folds:
+        unit = next(question.contrast.division for question in results.questions if question.contrast.n_folds)
+        tested = "every speaker was tested in one fold" if unit == "fold" else "no speaker was tested in two of them"
         primary = (
-            "a t over the folds' mean differences, since every speaker was tested in one fold, or folds and seeds as crossed "
-            "random effects, since every fold has the same seeds, whichever interval is wider."
+            f"a t over the {unit}s' mean differences, since {tested}, or {unit}s and seeds as crossed "
+            f"random effects, since every {unit} has the same seeds, whichever interval is wider."
         )
     elif any(FEW_SHARED in question.contrast.method for question in results.questions):
         primary = (
@@ -121,8 +123,8 @@ def analysis_words(results: Results) -> str:
     else:
         primary = f"speakers and seeds as crossed random effects, {satterthwaite}"
     shared = (
-        " The splits' training parts share speakers, so that their differences are not quite independent and the interval may be "
-        "somewhat too narrow (Bengio & Grandvalet 2004)."
+        " The splits' training parts share speakers, so that their differences are not quite independent, which makes an interval "
+        "narrower than it should be (Bengio & Grandvalet 2004); the simulated studies of its error rates leave that out."
         if splits > 1
         else " With one split it is for new test speakers and seeds, but for networks trained on these training speakers: what "
         "others would have taught is taken in by `--draws` or `--folds`."
