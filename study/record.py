@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from sermtl.config import explain
+from sermtl.config import MOST_EPOCHS, explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
 from study.header import header_path, read_header
@@ -27,7 +27,6 @@ from study.seal import check_seal, sealed
 from study.strangers import strange_run, unnoted_seed
 
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
-MOST_EPOCHS = 10_000  # of RunConfig.epochs
 
 
 @dataclass(frozen=True)
