@@ -167,8 +167,8 @@ def contrast(
     runs = layout.runs(difference)
     mean, method, n_folds = analyse(runs, layout)
     n_seeds, n_speakers = min(layout.seeds, default=0), int((~np.isnan(runs)).any(axis=1).sum())
-    if n_seeds < FEWEST_SEEDS or n_speakers < FEWEST_SPEAKERS:
-        mean, resamples = replace(mean, se=float("nan"), df=float("nan")), 0
+    if n_seeds < FEWEST_SEEDS or n_speakers < FEWEST_SPEAKERS or np.isnan(mean.se):  # where nothing varies, no bootstrap does
+        mean, method, resamples = replace(mean, se=float("nan"), df=float("nan")), "a mean without an interval", 0
     means = [mean_of(np.where(np.isnan(runs), np.nan, layout.runs(arm)), layout) for arm in (first, second)]
     # What of an interval shares can differ by covers the truth as often; of two searches' it may be a small part.
     low, high, low90, high90 = np.clip([*mean.interval(), *mean.interval(0.90)], -1, 1).tolist()
@@ -240,10 +240,12 @@ def _decided(c: Contrast) -> Contrast:
 def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -> Contrast:
     """The contrast with its verdict, or with the reason why there can be none. groups: searches, or splits where there are more."""
     refused, caveats = judge(cells, c.n_speakers, c.n_seeds, groups, design.searched, folds=c.n_folds, pairs=design.pairs)
+    caveats = () if np.isnan(c.se) else caveats  # they are about the interval
     if 0 < c.n_speakers < FEW_SPEAKERS and not c.n_folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
-        caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
-    if any(design.failed):
+        caveats += (f"Only {c.n_speakers} test speaker{'s' * (c.n_speakers > 1)}: {remedy}.",)
+    most_failed = max(design.failed) > MOST_FAILED * design.planned
+    if any(design.failed) and not most_failed:
         caveats += (f"{_failed(c, design)}, and are left out with their pairs.",)
     reason = next(
         (
@@ -257,8 +259,8 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
                     "a verdict before the last would be one of many looks",
                 ),
                 (
-                    max(design.failed) > MOST_FAILED * design.planned,
-                    f"{_failed(c, design)}: which runs were left is no accident, so nothing is decided from them",
+                    most_failed,
+                    f"{_failed(c, design)}: which runs are left may be no accident, so nothing is decided from them",
                 ),
                 (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c)}; an interval needs at least {FEWEST_SEEDS}"),
                 (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from study.answer import Results
 from study.drawing import printable
+from study.header import planned_runs
 from study.layout import FEW_SHARED
 from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value, score_words
@@ -56,7 +57,11 @@ def _confirm_words(results: Results) -> str:
     header = results.header
     fresh = " that no search trial had" if header.budget.get("trials") else ""
     part = "the test part" if len(header.splits) == 1 else "the test part of its split"
-    trained, scored = ("was then trained", "scored") if results.opened else ("is then to be trained", "to be scored")
+    trained, scored = (
+        ("was then trained", "scored")
+        if results.opened and not missing_runs(results)
+        else ("is then to be trained", "to be scored")
+    )
     together = " on the train and dev parts together," if header.space.get("train_on_dev") else ""
     seeds = count(int(header.budget.get("seeds", 0)), "seed")
     words = f"Each arm {trained}{together} with {seeds}{fresh}, and {scored} once on {part}."
@@ -66,6 +71,12 @@ def _confirm_words(results: Results) -> str:
     elif together and not all(split.id.startswith("sentence") for split in header.splits):  # there speakers are not verified
         words += " No dev part is left to choose a verification threshold on: it comes from pairs of training clips."
     return words
+
+
+def missing_runs(results: Results) -> int:
+    """How many of the first look's confirm runs have not ended; a failed one has."""
+    ended = Counter(r.identity.arm for r in results.records if r.identity.phase == "confirm" and r.look == 1)
+    return sum(max(planned_runs(results.header) - ended[arm], 0) for arm in results.header.confirm)
 
 
 def opened_words(opened: dict[str, Any]) -> str:

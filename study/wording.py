@@ -102,7 +102,7 @@ def p_value(p: float | None) -> str:
     """'= 0.012', or '< 0.001'; '–' where there is none. Beside .05 with as many digits as tell its side."""
     if p is None or not math.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"= {p_digits(p, 'f', 3)}"
+    return "< 0.001" if p < 0.001 else f"= {p_digits(p)}"
 
 
 def bare_p(p: float | None) -> str:

@@ -69,6 +69,24 @@ def test_a_gain_that_a_placebo_makes_too_is_said(question: QuestionResult, verdi
     assert ("points against the placebo, permuted across clips" in words) == said
 
 
+def test_labels_permuted_within_sex_and_sentence_still_tell_these(question: QuestionResult) -> None:
+    close = replace(question.contrast, estimate=0.02, low=-0.01, high=0.05)
+    primary = replace(question.contrast, verdict="helps")
+
+    def said(*arms: str) -> str:
+        placebo: dict[str, tuple[Contrast | None, Contrast | None]] = {f"emotion.{arm}": (close, None) for arm in arms}
+        return answer(replace(question, square=None, contrast=primary, placebo=placebo)).cause
+
+    assert said("placebo-within").endswith("from more than labels permuted within sex × sentence still tell.")
+    assert said("placebo", "placebo-within").endswith("from what the second task tells.")
+
+
+def test_winners_of_several_searches_are_several(question: QuestionResult) -> None:
+    several = replace(question.contrast, n_searches=3)
+    assert "in the multi-task winner's recipe and" in answer(question).cause
+    assert "in the multi-task winners' recipes and" in answer(replace(question, contrast=several)).cause
+
+
 def test_several_tasks_are_they(question: QuestionResult) -> None:
     asked = replace(question.header, auxiliary=("sex", "age_band"))
     found = answer(replace(question, header=asked, contrast=replace(question.contrast, verdict="helps")))
