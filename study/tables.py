@@ -239,7 +239,7 @@ def eer_table(question: QuestionResult) -> Table | None:
     rows = [Row((arm_words(arm.arm), percent(arm.eer.estimate), _eer_interval(arm.eer))) for arm in question.arms if arm.eer]
     title = f"{question_short(question)}: speaker verification, equal error rate of each arm's embedding"
     notes = (
-        f"Bootstrap over speakers and runs, from {FEWEST_SEEDS} seeds on, a pair weighted by both its speakers. "
-        "Lower is better; chance is 50 %.",
+        f"Bootstrap over speakers, searches or splits, and seeds, from {FEWEST_SEEDS} seeds on, a pair weighted by both its "
+        "speakers. Lower is better; chance is 50 %.",
     )
     return Table(title, ("arm", "EER, %", "95 % interval"), "wnn", tuple(rows), notes) if rows else None

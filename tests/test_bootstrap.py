@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,13 +146,24 @@ def test_a_speaker_drawn_twice_is_two_speakers() -> None:
 def test_interval_holds_the_truth_and_pairs_alone_would_not() -> None:
     """Against the truth from many speakers: at least nominal coverage over 60 draws, and wider than pairs taken as independent."""
     truth = np.mean([equal_error_rate(run.same, run.score)[0] for run in map(pairs, range(1000, 1200))])
-    intervals = [eer_interval([pairs(seed)], seed=seed, resamples=400) for seed in range(60)]
+    intervals = [eer_interval([pairs(seed)], [0], [0], seed=seed, resamples=400) for seed in range(60)]
     assert np.mean([low <= truth <= high for low, high in intervals]) >= 0.9
     independent = 2 * 1.96 * math.sqrt(truth * (1 - truth) / (16 * 40))
     assert np.mean([high - low for low, high in intervals]) > independent
 
 
+def test_runs_of_one_search_that_are_alike_bring_no_precision() -> None:
+    """Three searches whose equal error rates differ, five seeds that change nothing: not 15 runs that differ by themselves."""
+    runs = [replace(found, score=found.score + found.same * 0.5 * search) for search in range(3) for found in [pairs(0, 40)] * 5]
+    rates = [equal_error_rate(run.same, run.score)[0] for run in runs]
+    searches, seeds = [("s", k // 5) for k in range(15)], [k % 5 for k in range(15)]
+    low, high = eer_interval(runs, searches, seeds, seed=0)
+    assert high - low > 0.9 * (max(rates) - min(rates))  # of three the same one is drawn thrice in 1 of 27
+    low, high = eer_interval(runs, ["one"] * 15, list(range(15)), seed=0)
+    assert high - low < 0.7 * (max(rates) - min(rates))
+
+
 def test_no_interval_from_one_speaker() -> None:
     run = ScoredPairs(np.array([0.1, 0.2]), np.array(["a", "a"]), np.array(["a", "a"]), np.array([True, True]))
-    assert all(map(math.isnan, eer_interval([run], seed=0)))
-    assert all(map(math.isnan, eer_interval([], seed=0)))
+    assert all(map(math.isnan, eer_interval([run], [0], [0], seed=0)))
+    assert all(map(math.isnan, eer_interval([], [], [], seed=0)))
