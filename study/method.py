@@ -13,6 +13,12 @@ from study.layout import FEW_SHARED
 from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value, score_words
 
+HOLM = (
+    "Holm's adjustment of p runs over the questions' primary contrasts; an interval, and 'no meaningful difference', which rests "
+    "on one, is each question's own."
+)
+ONE_QUESTION = "With one question there is nothing that Holm's adjustment changes."
+
 
 def how_words(results: Results) -> tuple[str, ...]:
     """The study's design in sentences."""
@@ -47,10 +53,17 @@ def _search_words(results: Results) -> str:
     rungs = [str(rung) for rung in budget.get("rungs", [])]
     pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""
     return (
-        f"Multi-task arm and control were each searched{times} with {count(trials, 'trial')}, for dev {objectives}, by the same "
-        "sampler and pruner, over the same ranges and from the same start points; the multi-task arm has its loss weights "
-        f"besides.{pruned}"
+        f"Multi-task arm and control {'were' if _searched(results) else 'are'} each searched{times} with "
+        f"{count(trials, 'trial')}, for dev {objectives}, by the same sampler and pruner, over the same ranges and from "
+        f"the same start points; the multi-task arm has its loss weights besides.{pruned}"
     )
+
+
+def _searched(results: Results) -> bool:
+    """Every trial of every search has ended."""
+    ended = sum(record.identity.phase == "search" for record in results.records)
+    budget = results.header.budget
+    return ended >= 2 * len(results.header.questions) * int(budget["trials"]) * int(budget.get("searches", 1))
 
 
 def _confirm_words(results: Results) -> str:
@@ -148,7 +161,7 @@ def analysis_words(results: Results) -> str:
     drawn = "speakers, searches and seeds" if searches > 1 else "speakers, splits and seeds" if splits > 1 else "speakers and seeds"
     return (
         f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
-        "Holm's adjustment runs over the questions' primary contrasts."
+        f"{HOLM if len(results.questions) > 1 else ONE_QUESTION}"
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from study.figures_contrast import speakers_figure
 from study.figures_scores import confusion_figure
-from study.method import how_words
+from study.method import analysis_words, how_words
 from study.record import read_record, record_text
 from study.report import write_report
 from study.results import load_results
@@ -145,9 +145,28 @@ def test_where_nothing_varies_nothing_is_said_of_an_interval(tmp_path: Path) -> 
 
 def test_a_study_under_way_does_not_say_that_its_arms_were_trained(tmp_path: Path) -> None:
     fake_study(tmp_path, 3, 4, 3, questions=("emotion",), confirm=ARMS)
+    assert "were each searched" in how_words(load_results(tmp_path))[0]
     assert "was then trained" in how_words(load_results(tmp_path))[0]
     (tmp_path / "records/emotion.mtl/confirm-0/speaker-s0-seed1002.json").unlink()
+    (tmp_path / "records/emotion.mtl/search-0/00002.json").unlink()
+    assert "are each searched" in how_words(load_results(tmp_path))[0]
     assert "is then to be trained" in how_words(load_results(tmp_path))[0]
+
+
+def test_what_is_adjusted_is_said_as_it_is(tmp_path: Path) -> None:
+    """p over two questions, an interval never, and nothing where there is one question, nor an interval where there is none."""
+    fake_study(tmp_path / "two", 3, 4, 2, confirm=ARMS)
+    fake_study(tmp_path / "one", 2, 4, 2, confirm=ARMS, questions=("emotion",))
+    two, one = (analysis_words(load_results(tmp_path / name)) for name in ("two", "one"))
+    assert "an interval, and 'no meaningful difference', which rests on one, is each question's own" in two
+    assert one.endswith("With one question there is nothing that Holm's adjustment changes.")
+    captions = []
+    for name in ("two", "one"):
+        tex = (write_report(tmp_path / name).parent / "contrast.tex").read_text()
+        captions.append(tex[tex.index("points") :].partition("}")[0].replace("\n", " "))
+    assert captions[0].startswith(r"points with 95\,\% intervals from crossed")
+    assert captions == [captions[0], "points."]
+    assert captions[0].endswith("by Holm over the questions.")
 
 
 def test_exempt_trials_are_told_of_only_where_there_are_some(tmp_path: Path) -> None:
