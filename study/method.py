@@ -159,6 +159,8 @@ def analysis_words(results: Results) -> str:
             "pseudo-value (Arvesen 1969)."
         )
     drawn = "speakers, searches and seeds" if searches > 1 else "speakers, splits and seeds" if splits > 1 else "speakers and seeds"
+    if folds:
+        drawn = f"{unit}s, each one's speakers{' and searches' if searches > 1 else ''}, and seeds"
     return (
         f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
         f"{HOLM if len(results.questions) > 1 else ONE_QUESTION}"

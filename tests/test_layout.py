@@ -76,6 +76,7 @@ def test_a_fold_that_lacks_a_seed_is_said_wherever_sizes_are(tmp_path: Path) -> 
     question = load_results(tmp_path).questions[0]
     assert size_words(question.contrast) == "12 speakers in 3 folds × 3 to 4 seeds"
     assert contrasts_table(question).rows[0].cells[-1] == "12 (3) × 3 to 4 × 1"
+    assert "bootstrap over folds, each one's speakers and searches, and seeds" in analysis_words(load_results(tmp_path))
     (tmp_path / "predictions" / place.replace("1002", "1003") / "clips.parquet").unlink()
     found = load_results(tmp_path).questions[0].contrast
     assert found.reason == "2 seeds in both arms in one fold or more; an interval needs at least 3"
