@@ -18,6 +18,7 @@ from sermtl.files import existing_file
 from sermtl.pcm import SAMPLE_RATE_HZ
 
 LONGEST_TOML_BYTES = 2**16  # TOML takes time that grows with the square of a dotted key
+MOST_EPOCHS = 10_000  # of one run
 
 Weighting = Literal["fixed", "scale", "uncertainty", "dwa", "random", "pcgrad", "adversarial"]
 
@@ -68,7 +69,7 @@ class RunConfig(BaseModel):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout before the heads, probability [P: none]")
 
     # ---- training ----------------------------------------------------------------------------------------------
-    epochs: int = Field(60, ge=1, le=10_000, description="passes over the training part [P]")
+    epochs: int = Field(60, ge=1, le=MOST_EPOCHS, description="passes over the training part [P]")
     batch_size: int = Field(64, ge=2, le=4096, description="clips a step [P]")
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="SGD with momentum [P], or AdamW")
     learning_rate: float = Field(0.01, gt=0, le=10, description="peak learning rate [P]")

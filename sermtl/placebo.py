@@ -1,7 +1,7 @@
 """The placebo: auxiliary training labels that carry no knowledge of the clip (REFERENCE section 3, last lesson).
 
 They are the true labels, permuted once per seed between training clips, so that class counts stay as they are. An
-auxiliary head that helps as much on these only regularises.
+auxiliary head that helps as much on these only regularises. Labels permuted within sex x sentence still tell these two.
 """
 
 import numpy as np

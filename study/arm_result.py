@@ -57,11 +57,13 @@ def _recall(classes: tuple[str, ...], counts: list[np.ndarray]) -> dict[str, Mea
 
 def _eer(runs: list[Run], means: dict[str, MeanSd]) -> Interval | None:
     """The arm's equal error rate; its interval is NaN below three seeds: one seed on each of three folds is one seed."""
-    pairs = [found for found in map(scored_pairs, runs) if found is not None]
+    pairs = [(found, run.record.identity) for run in runs if (found := scored_pairs(run)) is not None]
     if not pairs or "speaker_eer" not in means:
         return None
-    seeds = {run.record.identity.seed for run in runs if run.pairs is not None}
-    ends = eer_interval(pairs, seed=0) if len(seeds) >= FEWEST_SEEDS else (float("nan"), float("nan"))
+    groups, seeds = [(who.search, who.split) for _, who in pairs], [who.seed for _, who in pairs]
+    ends = (float("nan"), float("nan"))
+    if len(set(seeds)) >= FEWEST_SEEDS:
+        ends = eer_interval([found for found, _ in pairs], groups, seeds, seed=0)
     return Interval(means["speaker_eer"].mean, *ends)
 
 

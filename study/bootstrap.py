@@ -3,7 +3,7 @@
 A bootstrap stands beside the main interval, not in its place: with few seeds it is too narrow (docs/calibration.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,18 @@ BINS = 100  # score quantiles between which an error rate is interpolated
 
 
 def crossed_interval(
-    d: Array, groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES, level: float = 0.95
+    d: Array,
+    groups: NDArray[np.int64],
+    run_seeds: NDArray[np.int64],
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of d over speakers and runs drawn with replacement, independently of each other.
+    """Percentile interval of the mean of d over speakers, groups of runs and seeds drawn with replacement, each by itself.
 
     d: (speakers, runs) paired differences, so both arms share each resample; NaN for a cell that does not exist.
-    groups: (runs,) the search or split each run belongs to; groups are drawn first, then runs within each drawn group.
+    groups, run_seeds: (runs,) the search (or split) and the seed of each run. All groups have the same seeds, so that a seed is
+    drawn once for all: drawn anew in each group, what it has in common in all would be averaged away.
     Each drawn speaker weighs the same, as in the estimate, however many cells are there.
     Returns (low, high), NaN where nothing can be drawn. (Owen 2007, Annals of Applied Statistics 1: the pigeonhole bootstrap.)
     """
@@ -29,7 +35,7 @@ def crossed_interval(
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     speaker_weights = _draws(random, resamples, d.shape[0])
-    return _percentiles(_mean_of_drawn(d, speaker_weights, _nested_draws(random, resamples, groups)), level)
+    return _percentiles(_mean_of_drawn(d, speaker_weights, _run_draws(random, resamples, groups, run_seeds)), level)
 
 
 def fold_interval(
@@ -86,14 +92,11 @@ def _draws(random: np.random.Generator, resamples: int, n: int) -> Array:
     return random.multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
 
 
-def _nested_draws(random: np.random.Generator, resamples: int, groups: NDArray[np.int64]) -> Array:
-    names = np.unique(groups)
-    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    weights = np.empty((resamples, len(groups)))
-    for k, name in enumerate(names):
-        mine = np.flatnonzero(groups == name)
-        weights[:, mine] = random.multinomial(drawn[:, k] * len(mine), np.full(len(mine), 1 / len(mine)))
-    return weights
+def _run_draws(random: np.random.Generator, resamples: int, groups: NDArray[np.int64], run_seeds: NDArray[np.int64]) -> Array:
+    """(resamples, runs) how often each run is drawn when groups, and the seeds that all of them have, are drawn by themselves."""
+    of_group, of_seed = (np.unique(names, return_inverse=True)[1] for names in (groups, run_seeds))
+    by_group, by_seed = (_draws(random, resamples, of_unit.max() + 1) for of_unit in (of_group, of_seed))
+    return np.asarray(by_group[:, of_group] * by_seed[:, of_seed])
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,16 @@ class ScoredPairs:
 
 
 def eer_interval(
-    runs: Sequence[ScoredPairs], seed: int, resamples: int = RESAMPLES_EER, level: float = 0.95
+    runs: Sequence[ScoredPairs],
+    groups: Sequence[Hashable],
+    run_seeds: Sequence[int],
+    seed: int,
+    resamples: int = RESAMPLES_EER,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of the equal error rate, mean over runs, over speakers drawn with replacement; over runs too from 3 on.
+    """Percentile interval of the equal error rate, mean over runs, over speakers, groups of runs and seeds drawn with replacement.
 
+    groups, run_seeds: each run's search and split, and its seed, as in `crossed_interval`: runs of one group are alike.
     A pair of two speakers has weight w_a · w_b, how often each was drawn. A same-speaker pair has weight w_a, not w_a²:
     a speaker drawn twice is two speakers who each bring their own pairs; w_a² would make misses vary about three times too much.
     Between `BINS` quantiles of the scores the error rates are interpolated. Returns (low, high); NaN without 2 speakers.
@@ -123,7 +132,8 @@ def eer_interval(
     random = np.random.default_rng(seed)
     drawn = _draws(random, resamples, len(speakers))
     rates = np.stack([_resampled_eer(run, speakers, drawn) for run in runs], axis=1)
-    weights = _draws(random, resamples, len(runs)) if len(runs) >= 3 else np.ones((resamples, len(runs)))
+    number = {name: k for k, name in enumerate(groups)}
+    weights = _run_draws(random, resamples, np.array([number[name] for name in groups]), np.array(run_seeds))
     usable = ~np.isnan(rates) & (weights > 0)
     total = np.where(usable, weights * np.nan_to_num(rates), 0).sum(axis=1)
     count = np.where(usable, weights, 0).sum(axis=1)

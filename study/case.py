@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Protocol
 from sermtl.errors import StudyError
 from study.header import StudyHeader
 from study.ledger import record_folders
-from study.opened import read_opened
+from study.opened import noted_looks
 from study.record import TrialRecord, kept_record, namesakes
 from study.space import Space, standing_space
 from study.strangers import strange_run
@@ -47,17 +46,14 @@ class Case:
     def read(self, folder: str) -> TrialRecord:
         """The record of a run (`Identity.folder`). Raises StudyError when it is damaged, another run's or none of this study's."""
         record = kept_record(self.folder, folder)
-        if (why := strange_run(self.header, record.identity, self._seeds)) is not None:
+        if (why := strange_run(self.header, record.identity, record.look, self._seeds)) is not None:
             raise StudyError(f"{self.record_file(folder)}: {why}")
         return record
 
     @cached_property
     def _seeds(self) -> int:
         """Confirm seeds of the last look that was noted, 0 where none is."""
-        with suppress(StudyError):
-            if opened := read_opened(self.folder):
-                return max(opened["looks"])
-        return 0
+        return max(noted_looks(self.folder), default=0)
 
     def records(self) -> dict[str, TrialRecord]:
         """Every record that can be trusted, by its run's folder; the others are the business of `doctor_records`."""

@@ -5,7 +5,6 @@ tested between the studies: they share test speakers, and neither was planned ag
 """
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
 from study.header import planned_runs
-from study.method import test_basis, without_secrets
+from study.method import missing_runs, test_basis, without_secrets
 from study.recipe import recipe_differences
 from study.report import render
 from study.results import load_results
@@ -61,12 +60,6 @@ def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path
     except OSError as error:
         raise StudyError(f"{path}: cannot be written ({error.strerror}); choose another place with -o") from None
     return path, tables
-
-
-def missing_runs(results: Results) -> int:
-    """How many of the first look's confirm runs have not ended; a failed one has."""
-    ended = Counter(r.identity.arm for r in results.records if r.identity.phase == "confirm" and r.look == 1)
-    return sum(max(planned_runs(results.header) - ended[arm], 0) for arm in results.header.confirm)
 
 
 def why_not(pair: Pair) -> list[str]:

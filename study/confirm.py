@@ -5,7 +5,8 @@ Per question and search repetition, the arms of the contrast:
     mtl, control             each arm's own winner
     mtl-recipe-alone         the multi-task winner's recipe, auxiliary tasks off
     control-recipe-helped    the control winner's recipe, auxiliary tasks on with the multi-task winner's weights
-    placebo, placebo-within  the multi-task winner with permuted auxiliary labels: across all clips, within sex x sentence
+    placebo, placebo-within  the multi-task winner with permuted auxiliary labels: across all clips, within sex x sentence, which
+                             these still tell; so there is no such arm where the auxiliary tasks are no more than these
 
 The same seeds in every arm, never one that a search has used. The confirm runs are one Optuna study,
 `STUDY/confirm`, executed by the same machinery as the searches. Before the first starts, `opened.json` says who opened
@@ -30,6 +31,7 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
+from sermtl.placebo import WITHIN
 from sermtl.tasks import make_tasks
 from study.baselines import Baselines, read_baselines, write_baselines
 from study.ending import frozen_from
@@ -76,7 +78,8 @@ def _arm_names(space: Space, question: Question) -> list[str]:
     names = ["mtl", "control"]
     if space.square and question.mtl.knobs:  # of a fixed recipe both arms have the same one: there is nothing to tell apart
         names += ["mtl-recipe-alone", "control-recipe-helped"]
-    return names + ["placebo"] * space.placebo + ["placebo-within"] * (space.placebo and space.within)
+    within = space.within and not set(question.auxiliary) <= set(WITHIN)  # permuted within themselves they are the true labels
+    return names + ["placebo"] * space.placebo + ["placebo-within"] * (space.placebo and within)
 
 
 # ---- the runs ------------------------------------------------------------------------------------------------------
@@ -229,9 +232,14 @@ def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:
 
 
 def open_test_part(folder: Path, seeds: int, declared: int) -> list[int]:
-    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look. Raises StudyError."""
+    """Note who opens the test part and when, and each look at it. Returns the seeds per arm after each look. Raises StudyError.
+
+    The first look lasts until the declared seeds are there: fewer that were asked for meanwhile are no look of their own.
+    """
     opened = read_opened(folder) or Opened(looks=[min(seeds, declared)])
     looks = opened["looks"]
+    if len(looks) == 1:
+        looks[0] = max(looks[0], min(seeds, declared))
     if seeds > looks[-1]:
         looks.append(seeds)
     now = datetime.now(UTC).isoformat(timespec="seconds")

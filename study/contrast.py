@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from study.bootstrap import RESAMPLES, crossed_interval, fold_interval
 from study.error_rates import Cell, judge, measured_cells
-from study.layout import Layout, analyse, folds_of, layout_of, mean_of, mean_there, seed_means
+from study.layout import Division, Layout, analyse, folds_of, layout_of, mean_of, mean_there, seed_means
 from study.stats import holm, probability_of_improvement, relative_gain
 from study.verdict import Verdict, decide
 
@@ -63,9 +63,11 @@ class Contrast:
     p, p_holm            two-sided p of 'no difference'; p_holm adjusted over the study's questions (outside them: p)
     df, se               Satterthwaite degrees of freedom and standard error behind the interval
     method               the analysis in words, e.g. 'crossed random effects (speaker x seed), Satterthwaite t'
-    n_speakers, n_seeds   what entered: complete pairs only; n_seeds is per search and split
+    n_speakers, n_seeds   what entered: complete pairs only; n_seeds is per search and split, the fewest that one has
+    seeds_each           pairs of runs of each search and split that has any
     n_searches   searches that entered; 1 where nothing was searched
-    n_splits     splits that entered; n_folds: sets of speakers of which each was tested in one split only, 0 without folds
+    n_splits     splits that entered; n_folds: sets of speakers of which each was tested in one split only, 0 where there are none
+    division     what these sets are: 'fold's over all speakers, or 'split's, draws that share no speaker
     relative_gain        estimate / second's mean (the paper's 'relative gain'), a share
     bootstrap_low, bootstrap_high     95 % percentile interval over the same speakers and seeds, beside the main one
     minimum_detectable   smallest true difference such a study finds at p < .05 about four times in five
@@ -100,6 +102,8 @@ class Contrast:
     n_searches: int
     n_splits: int
     n_folds: int
+    seeds_each: tuple[int, ...]
+    division: Division
     relative_gain: float
     bootstrap_low: float
     bootstrap_high: float
@@ -163,8 +167,8 @@ def contrast(
     runs = layout.runs(difference)
     mean, method, n_folds = analyse(runs, layout)
     n_seeds, n_speakers = min(layout.seeds, default=0), int((~np.isnan(runs)).any(axis=1).sum())
-    if n_seeds < FEWEST_SEEDS or n_speakers < FEWEST_SPEAKERS:
-        mean, resamples = replace(mean, se=float("nan"), df=float("nan")), 0
+    if n_seeds < FEWEST_SEEDS or n_speakers < FEWEST_SPEAKERS or np.isnan(mean.se):  # where nothing varies, no bootstrap does
+        mean, method, resamples = replace(mean, se=float("nan"), df=float("nan")), "a mean without an interval", 0
     means = [mean_of(np.where(np.isnan(runs), np.nan, layout.runs(arm)), layout) for arm in (first, second)]
     # What of an interval shares can differ by covers the truth as often; of two searches' it may be a small part.
     low, high, low90, high90 = np.clip([*mean.interval(), *mean.interval(0.90)], -1, 1).tolist()
@@ -193,6 +197,8 @@ def contrast(
         n_searches=n_searches,
         n_splits=layout.splits,
         n_folds=n_folds,
+        seeds_each=layout.seeds,
+        division=layout.division,
         relative_gain=relative_gain(*means),
         bootstrap_low=bootstrap_low,
         bootstrap_high=bootstrap_high,
@@ -217,7 +223,7 @@ def _bootstrap(runs: Array, layout: Layout, resamples: int) -> tuple[float, floa
     seen = runs[~np.isnan(runs).all(axis=1)]
     if folds := folds_of(runs, layout):
         return fold_interval(seen, folds, layout.groups, layout.seed, seed=0, resamples=resamples)
-    return crossed_interval(seen, layout.groups, seed=0, resamples=resamples)
+    return crossed_interval(seen, layout.groups, layout.seed, seed=0, resamples=resamples)
 
 
 def with_family(contrasts: list[Contrast]) -> list[Contrast]:
@@ -234,10 +240,12 @@ def _decided(c: Contrast) -> Contrast:
 def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -> Contrast:
     """The contrast with its verdict, or with the reason why there can be none. groups: searches, or splits where there are more."""
     refused, caveats = judge(cells, c.n_speakers, c.n_seeds, groups, design.searched, folds=c.n_folds, pairs=design.pairs)
+    caveats = () if np.isnan(c.se) else caveats  # they are about the interval
     if 0 < c.n_speakers < FEW_SPEAKERS and not c.n_folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"
-        caveats += (f"Only {c.n_speakers} test speakers: {remedy}.",)
-    if any(design.failed):
+        caveats += (f"Only {c.n_speakers} test speaker{'s' * (c.n_speakers > 1)}: {remedy}.",)
+    most_failed = max(design.failed) > MOST_FAILED * design.planned
+    if any(design.failed) and not most_failed:
         caveats += (f"{_failed(c, design)}, and are left out with their pairs.",)
     reason = next(
         (
@@ -251,10 +259,10 @@ def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -
                     "a verdict before the last would be one of many looks",
                 ),
                 (
-                    max(design.failed) > MOST_FAILED * design.planned,
-                    f"{_failed(c, design)}: which runs were left is no accident, so nothing is decided from them",
+                    most_failed,
+                    f"{_failed(c, design)}: which runs are left may be no accident, so nothing is decided from them",
                 ),
-                (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c.n_seeds)} in both arms; an interval needs at least {FEWEST_SEEDS}"),
+                (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c)}; an interval needs at least {FEWEST_SEEDS}"),
                 (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),
                 (design.searched and not design.nested, "the settings were chosen on a split that had some of these speakers"),
                 (np.isnan(c.se), "every difference is the same: there is no variation to judge by"),
@@ -273,8 +281,10 @@ def _failed(c: Contrast, design: Design) -> str:
     return f"{first} of {design.planned} runs of {c.first} and {second} of {c.second} gave no score"
 
 
-def _seeds(n: int) -> str:
-    return f"{n} seed{'s' * (n != 1)}"
+def _seeds(c: Contrast) -> str:
+    """'2 seeds in both arms', and where another search, fold or draw of the split has more, that it is so in some."""
+    some = f" in one {c.division if c.n_splits > 1 else 'search'} or more" if max(c.seeds_each, default=0) > c.n_seeds else ""
+    return f"{c.n_seeds} seed{'s' * (c.n_seeds != 1)} in both arms{some}"
 
 
 def _scope(design: Design, n_searches: int) -> str:

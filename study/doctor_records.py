@@ -12,8 +12,9 @@ from study.baselines import baselines_path, read_baselines
 from study.case import Case, Finding, reason, set_aside
 from study.identity import Identity
 from study.mlflow_runs import MlflowRuns
-from study.opened import Opened, opened_path, read_opened, write_opened
+from study.opened import Opened, noted, opened_path, read_opened, write_opened
 from study.record import TrialRecord, write_record
+from study.strangers import unnoted_seed
 
 
 class Records:
@@ -54,7 +55,10 @@ class Records:
     def _notes(self) -> Iterator[tuple[Path, str]]:
         """`opened.json` and `baselines.json`, where they are damaged, missing or another study's, and why they cannot be used."""
         try:
-            read_opened(self._case.folder)
+            looks = (read_opened(self._case.folder) or {}).get("looks", [])
+            seeds = {record.identity.seed for record in self._case.records().values() if unnoted_seed(record.identity, looks)}
+            if seeds:
+                yield opened_path(self._case.folder), f"tells of no look that had seed {', '.join(map(str, sorted(seeds)))}"
         except StudyError as error:
             yield opened_path(self._case.folder), reason(error)
         try:
@@ -72,6 +76,9 @@ def opened_again(case: Case) -> Opened:
     looks = [int(case.header.budget["seeds"])]
     for look in range(2, max((record.look for record in confirmed), default=1) + 1):
         looks.append(len({record.identity.seed for record in confirmed if record.look <= look}))
+    with suppress(StudyError):  # who opened it, where that can be read
+        if told := noted(case.folder):
+            return Opened(**{**told, "looks": looks})
     opened = min((record.started for record in confirmed), default=datetime.now(UTC).isoformat(timespec="seconds"))
     return Opened(opened=opened, by="study.doctor, from the records", looks=looks)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 NOMINAL_COVERAGE, NOMINAL_FALSE = 0.95, 0.05
 Layout = Literal["crossed", "folds", "pairs"]
-WIDE = "At this size intervals are wider than they need be"
+WIDE = "At this size intervals"
 TOLERANCE = 0.02  # further off than this and there is no verdict
 
 
@@ -84,13 +84,14 @@ def judge(
 
     With one search the contrast speaks of the chosen settings only, so cells with search-to-search variation do not
     forbid its verdict: they say what it does not cover. Where nothing was searched (not `searched`) there is no such variation.
-    Folds have a search each, which their variation covers. Scores from `pairs` must pass their own cells too.
+    Folds have a search each, which their variation covers. Scores from `pairs` must pass their own cells too, but not over folds:
+    there the folds' means are what varies, and no pair has speakers of two folds.
     """
     if folds:
         return _judged(_of("folds", cells), speakers, seeds, 1, True, folds)
-    refused, caveats = _judged(_of("crossed", cells), speakers, seeds, searches, searched, 0)
+    refused, caveats = _judged(_of("crossed", cells), speakers, seeds, searches, searched, 0, chosen=searched and searches == 1)
     if pairs and refused is None:
-        refused, more = _judged(_of("pairs", cells), speakers, seeds, 1, False, 0)
+        refused, more = _judged(_of("pairs", cells), speakers, seeds, 1, False, 0, chosen=searched and searches == 1)
         said = any(caveat.startswith(WIDE) for caveat in caveats)
         caveats += tuple(caveat for caveat in more if not said)
     return refused, () if refused else caveats
@@ -101,8 +102,9 @@ def _of(layout: Layout, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
 
 
 def _judged(
-    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool, folds: int
+    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool, folds: int, chosen: bool = False
 ) -> tuple[str | None, tuple[str, ...]]:
+    """As `judge`, of cells of one layout. chosen: the interval is for the settings that one search chose."""
     if not cells:
         return None, ()
     near = nearest(cells, speakers, seeds, searches, folds)
@@ -113,7 +115,7 @@ def _judged(
     if worst is not None and any(cell.misses for cell in covered):
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
     return None, (
-        *((_cautious(covered),) if worst is not None and worst.coverage > NOMINAL_COVERAGE + TOLERANCE else ()),
+        *((_cautious(covered, chosen),) if worst is not None and worst.coverage > NOMINAL_COVERAGE + TOLERANCE else ()),
         *((_uncovered(missed),) if (missed := [cell for cell in near if searched and cell not in covered and cell.misses]) else ()),
     )
 
@@ -135,9 +137,12 @@ def _rates(cell: Cell) -> str:
     return f"95 % intervals covered {100 * cell.coverage:.1f} %, {100 * cell.false_p:.1f} % had p < .05"
 
 
-def _cautious(cells: list[Cell]) -> str:
-    covered = f"{_coverage(cells, 1)} % cover the truth in simulated studies"
-    return f"{WIDE} ({covered}): a small effect may be missed."
+def _cautious(cells: list[Cell], chosen: bool) -> str:
+    """Of one search the interval is wide for its settings, and beside it stands what it does not cover."""
+    of = " for the chosen settings" if chosen else ""
+    apart = " whose folds share no training speakers" if cells[0].folds else ""
+    covered = f"{_coverage(cells, 1)} % cover the truth in simulated studies{apart}"
+    return f"{WIDE}{of} are wider than they need be ({covered}): a small effect may be missed."
 
 
 def _uncovered(cells: list[Cell]) -> str:

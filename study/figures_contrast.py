@@ -66,7 +66,7 @@ def looks_figure(question: QuestionResult, synthetic: bool) -> Drawing | None:
     """The contrast as seeds were added."""
     if len(question.looks) < 2:
         return None
-    rows = [ForestRow(f"look {look.number}: {len(look.seeds)} seeds", look.contrast) for look in question.looks]
+    rows = [ForestRow(f"look {look.number}: {count(len(look.seeds), 'seed')}", look.contrast) for look in question.looks]
     title = f"{question_short(question)}: every look; the verdict is the first one's"
     return forest(slug("looks", question.header.name), title, rows, synthetic)
 
@@ -152,8 +152,8 @@ def _interval(axes: Any, place: float, c: Contrast, layout: Layout) -> None:
 
 def in_words(contrast: Contrast | None) -> str:
     """A contrast for a text alternative."""
-    if contrast is None:
-        return "no finished run"
+    if contrast is None or not isfinite(contrast.estimate):
+        return "no finished pair of runs"
     spread = f", 95 % interval {interval(contrast.low, contrast.high)}" if isfinite(contrast.low) else ", no interval"
     return f"{points(contrast.estimate)} points{spread}"
 
@@ -180,6 +180,7 @@ def contrast_row(label: str, c: Contrast) -> dict[str, Any]:
         "se": c.se,
         "speakers": c.n_speakers,
         "seeds": c.n_seeds,
+        "most_seeds": max(c.seeds_each, default=0),
         "searches": c.n_searches,
         "splits": c.n_splits,
         "folds": c.n_folds,

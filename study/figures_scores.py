@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from study.answer import ArmResult, QuestionResult
+from study.answer import ArmResult, MeanSd, QuestionResult
 from study.drawing import FILL, INK, MUTED, Drawing, canvas, class_labels, mark, short, shorts, slug
 from study.figures_contrast import question_short
 from study.paper_results import EMOTIONS, MTL, SINGLE
 from study.tables import Baselines, baseline_value
-from study.wording import arm_words, percent, score_words, task_words, way
+from study.wording import arm_words, count, percent, score_words, task_words, way
 
 MOST_CLASSES = 20  # more cannot be read in a figure; their recalls are a table, their confusion a data file
 
@@ -25,7 +25,7 @@ def arms_figure(question: QuestionResult, baselines: Baselines, synthetic: bool)
     known = {which: value for which, value in found.items() if value is not None}
     title = f"{question_short(question)}: test {score_words(question.score)} of every confirmed arm"
     means = {arm.arm: arm.means[question.score] for arm in arms}
-    description = "; ".join(f"{arm_words(arm)}: {percent(m.mean)} % (sd {percent(m.sd)}, {m.n} runs)" for arm, m in means.items())
+    description = "; ".join(f"{arm_words(arm)}: {percent(m.mean)} % ({_spread(m)})" for arm, m in means.items())
     name = slug("arms", question.header.name)
     with canvas(name, title, description, 1.0 + 0.46 * len(arms), synthetic) as drawn:
         axes = drawn.axes()
@@ -46,6 +46,12 @@ def arms_figure(question: QuestionResult, baselines: Baselines, synthetic: bool)
     rows: list[dict[str, Any]] = [{"arm": arm, "mean": m.mean, "sd": m.sd, "runs": m.n} for arm, m in means.items()]
     rows += [{"arm": which, "mean": value, "sd": None, "runs": None} for which, value in known.items()]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
+
+
+def _spread(mean: MeanSd) -> str:
+    """'sd 1.2, 5 runs', '1 run'."""
+    sd = f"sd {percent(mean.sd)}, " if isfinite(mean.sd) else ""
+    return f"{sd}{count(mean.n, 'run')}"
 
 
 def _baseline_lines(axes: Any, baseline: dict[str, float], rows: int) -> None:
@@ -109,17 +115,15 @@ def confusion_figure(question: QuestionResult, arm: ArmResult, synthetic: bool) 
     if not 2 <= len(arm.classes) <= MOST_CLASSES or not arm.confusion.sum():
         return None
     shares = arm.confusion / np.maximum(arm.confusion.sum(axis=1, keepdims=True), 1)
-    best = int(np.argmax(shares - 2 * np.eye(len(arm.classes))))
-    row, column = divmod(best, len(arm.classes))
     title = f"{question_short(question)}: what the {arm_words(arm.arm)} arm takes each {task_words(question.header.main)} for"
-    hits = ", ".join(f"{c} {percent(shares[i, i], 0)} %" for i, c in enumerate(arm.classes))
-    mistake = f"{arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)"
-    description = f"Right: {hits}. Likeliest mistake: {mistake}."
+    said = arm.confusion.sum(axis=1) > 0  # of a class that no test clip has nothing is right or wrong
+    hits = ", ".join(f"{c} {percent(shares[i, i], 0)} %" for i, c in enumerate(arm.classes) if said[i])
+    description = f"Right: {hits}. {_likeliest_mistake(arm, shares)}"
     name = slug("confusion", arm.arm)
     names = shorts(arm.classes)
     with canvas(name, title, description, 3.2 + 0.08 * max(5, *map(len, names)), synthetic) as drawn:
         axes = drawn.axes()
-        _cells(axes, shares)
+        _cells(axes, np.where(said[:, None], shares, np.nan))
         class_labels(axes, np.arange(len(names)) + 0.5, names)
         axes.set_yticks(np.arange(len(names)) + 0.5, names)
         axes.set_ylim(len(names), 0)
@@ -130,11 +134,21 @@ def confusion_figure(question: QuestionResult, arm: ArmResult, synthetic: bool) 
     return Drawing(name, title, description, drawn.svg, confusion_table(arm))
 
 
+def _likeliest_mistake(arm: ArmResult, shares: np.ndarray[Any, Any]) -> str:
+    best = int(np.argmax(shares - 2 * np.eye(len(arm.classes))))
+    row, column = divmod(best, len(arm.classes))
+    if not shares[row, column]:
+        return "No mistake."
+    return f"Likeliest mistake: {arm.classes[row]} taken for {arm.classes[column]} ({percent(shares[row, column], 0)} %)."
+
+
 def _cells(axes: Any, shares: np.ndarray[Any, Any]) -> None:
-    """One square per pair of classes, shaded by its share, the share in per cent on it."""
+    """One square per pair of classes, shaded by its share, the share in per cent on it; rows of NaN stay empty."""
     size = 9.5 if len(shares) <= 8 else 6.5
     for row, column in np.ndindex(*shares.shape):
         share = float(shares[row, column])
+        if not isfinite(share):
+            continue
         axes.fill_between([column, column + 1], row, row + 1, color=FILL, alpha=round(0.03 + 0.87 * share, 2), linewidth=0)
         weight = "bold" if row == column else "normal"
         axes.text(column + 0.5, row + 0.5, percent(share, 0), ha="center", va="center", fontsize=size, fontweight=weight)

@@ -21,6 +21,7 @@ from study.wording import (
     signed,
     size_words,
     task_words,
+    way,
 )
 
 VERDICTS = {
@@ -87,7 +88,11 @@ def _placebo_words(question: QuestionResult) -> str:
         return ""
     close = [(arm, against) for arm, (against, _) in question.placebo.items() if against and not against.low > 0]
     said = listing([f"{_change(against)} points against the {arm_words(arm)}" for arm, against in close])
-    return said and f"Multi-task is not clearly above a placebo: {said}. So the gain need not come from what the second task tells."
+    told = "the second task tells" if len(question.header.auxiliary) == 1 else "the auxiliary tasks tell"
+    if all(way(arm) == "placebo-within" for arm, _ in close):
+        told = "labels permuted within sex × sentence still tell"
+        return said and f"Multi-task is not clearly above a placebo: {said}. So the gain need not come from more than {told}."
+    return f"Multi-task is not clearly above a placebo: {said}. So the gain need not come from what {told}."
 
 
 def _square_words(question: QuestionResult) -> str:
@@ -101,10 +106,12 @@ def _square_words(question: QuestionResult) -> str:
     recipe = square.recipe_without_task
     if len(task) < 2 or recipe is None or question.contrast.verdict == "no verdict":
         return ""
-    alone = "The second task alone changes" if len(question.header.auxiliary) == 1 else "The auxiliary tasks alone change"
+    one, many = len(question.header.auxiliary) == 1, question.contrast.n_searches > 1
+    alone, tasks = ("The second task alone changes", "task") if one else ("The auxiliary tasks alone change", "tasks")
+    winners = ("winners' recipes", "controls'", "recipes") if many else ("winner's recipe", "control's", "recipe")
     said = (
-        f"{alone} {_change(task[0])} points in the multi-task winner's recipe and {_change(task[1])} in the "
-        f"control's; the recipe alone, without the task, {_change(recipe)}."
+        f"{alone} {_change(task[0])} points in the multi-task {winners[0]} and {_change(task[1])} in the "
+        f"{winners[1]}; the {winners[2]} alone, without the {tasks}, {_change(recipe)}."
     )
     sign = {"helps": 1, "hurts": -1}.get(question.contrast.verdict, 0)
     borne_out = any(min(sign * c.low, sign * c.high) > 0 for c in task)

@@ -5,9 +5,12 @@ several searches          speakers x searches, crossed, beside the seeds that al
 several draws of a split  the same, each draw with a search of its own; with draws for searches where nothing was searched
 draws that share hardly a speaker    a sample of draws, crossed with seeds
 folds over all speakers   each speaker in one fold only: a sample of folds, crossed with seeds
+draws that by chance share no speaker    the same as folds, but not over all speakers, and not called so
 """
 
+import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from study.stats import MOST_DF, Array, CrossedMean, crossed_mean
 
 PLURAL = {"search": "searches", "split": "splits"}
+Division = Literal["fold", "split"]
 FEW_SHARED = "that share few speakers"  # in the words for an analysis: too few for a model of speakers and draws
 
 
@@ -30,6 +34,7 @@ class Layout:
     seed       (runs,) the number of each run's seed; a seed has the same number in every group
     seeds      runs of each (search, split) that exists
     splits     splits that exist
+    division   what sets of speakers are called of which each is in other runs: 'fold', or 'split' where the splits are draws
     """
 
     exists: NDArray[np.bool_]
@@ -38,6 +43,7 @@ class Layout:
     seed: NDArray[np.int64]
     seeds: tuple[int, ...]
     splits: int
+    division: Division
 
     @property
     def searches_or_splits(self) -> int:
@@ -62,7 +68,8 @@ def layout_of(values: Array, splits: tuple[str, ...], seeds: tuple[int, ...] = (
     runs = np.unique(np.stack([search, split]), axis=1, return_counts=True)[1]
     several = len(np.unique(search)) > 1
     factor = "search" if several and searched else "split"
-    return Layout(exists, search if several else split, factor, seed, tuple(runs.tolist()), len(np.unique(split)))
+    division: Division = "fold" if all(re.search(r"fold\d", name) for name in splits) else "split"
+    return Layout(exists, search if several else split, factor, seed, tuple(runs.tolist()), len(np.unique(split)), division)
 
 
 def analyse(runs: Array, layout: Layout) -> tuple[CrossedMean, str, int]:
@@ -112,7 +119,8 @@ def _over_folds(runs: Array, layout: Layout, folds: list[NDArray[np.int64]], mea
     """Folds as a sample, see `_over_units`. means: (folds,), whose mean is the estimate."""
     seeds = _group_means(runs, layout.seed)
     table = np.stack([mean_there(seeds[rows], 0) for rows in folds])  # (folds, seeds)
-    return _over_units(crossed_mean(means[None, :]), table, "fold", "folds of speakers")
+    words = {"fold": "folds of speakers", "split": "splits that share no speaker"}
+    return _over_units(crossed_mean(means[None, :]), table, layout.division, words[layout.division])
 
 
 def _over_draws(runs: Array, layout: Layout) -> tuple[CrossedMean, str]:

@@ -8,9 +8,16 @@ from typing import Any
 
 from study.answer import Results
 from study.drawing import printable
+from study.header import planned_runs
 from study.layout import FEW_SHARED
 from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value, score_words
+
+HOLM = (
+    "Holm's adjustment of p runs over the questions' primary contrasts; an interval, and 'no meaningful difference', which rests "
+    "on one, is each question's own."
+)
+ONE_QUESTION = "With one question there is nothing that Holm's adjustment changes."
 
 
 def how_words(results: Results) -> tuple[str, ...]:
@@ -46,17 +53,28 @@ def _search_words(results: Results) -> str:
     rungs = [str(rung) for rung in budget.get("rungs", [])]
     pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""
     return (
-        f"Multi-task arm and control were each searched{times} with {count(trials, 'trial')}, for dev {objectives}, by the same "
-        "sampler and pruner, over the same ranges and from the same start points; the multi-task arm has its loss weights "
-        f"besides.{pruned}"
+        f"Multi-task arm and control {'were' if _searched(results) else 'are'} each searched{times} with "
+        f"{count(trials, 'trial')}, for dev {objectives}, by the same sampler and pruner, over the same ranges and from "
+        f"the same start points; the multi-task arm has its loss weights besides.{pruned}"
     )
+
+
+def _searched(results: Results) -> bool:
+    """Every trial of every search has ended."""
+    ended = sum(record.identity.phase == "search" for record in results.records)
+    budget = results.header.budget
+    return ended >= 2 * len(results.header.questions) * int(budget["trials"]) * int(budget.get("searches", 1))
 
 
 def _confirm_words(results: Results) -> str:
     header = results.header
     fresh = " that no search trial had" if header.budget.get("trials") else ""
     part = "the test part" if len(header.splits) == 1 else "the test part of its split"
-    trained, scored = ("was then trained", "scored") if results.opened else ("is then to be trained", "to be scored")
+    trained, scored = (
+        ("was then trained", "scored")
+        if results.opened and not missing_runs(results)
+        else ("is then to be trained", "to be scored")
+    )
     together = " on the train and dev parts together," if header.space.get("train_on_dev") else ""
     seeds = count(int(header.budget.get("seeds", 0)), "seed")
     words = f"Each arm {trained}{together} with {seeds}{fresh}, and {scored} once on {part}."
@@ -66,6 +84,12 @@ def _confirm_words(results: Results) -> str:
     elif together and not all(split.id.startswith("sentence") for split in header.splits):  # there speakers are not verified
         words += " No dev part is left to choose a verification threshold on: it comes from pairs of training clips."
     return words
+
+
+def missing_runs(results: Results) -> int:
+    """How many of the first look's confirm runs have not ended; a failed one has."""
+    ended = Counter(r.identity.arm for r in results.records if r.identity.phase == "confirm" and r.look == 1)
+    return sum(max(planned_runs(results.header) - ended[arm], 0) for arm in results.header.confirm)
 
 
 def opened_words(opened: dict[str, Any]) -> str:
@@ -103,9 +127,11 @@ def analysis_words(results: Results) -> str:
     folds, searches, splits = map(max, zip(*sizes, strict=True)) if sizes else (0, 0, 0)
     satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
     if folds:
+        unit = next(question.contrast.division for question in results.questions if question.contrast.n_folds)
+        tested = "every speaker was tested in one fold" if unit == "fold" else "no speaker was tested in two of them"
         primary = (
-            "a t over the folds' mean differences, since every speaker was tested in one fold, or folds and seeds as crossed "
-            "random effects, since every fold has the same seeds, whichever interval is wider."
+            f"a t over the {unit}s' mean differences, since {tested}, or {unit}s and seeds as crossed "
+            f"random effects, since every {unit} has the same seeds, whichever interval is wider."
         )
     elif any(FEW_SHARED in question.contrast.method for question in results.questions):
         primary = (
@@ -121,8 +147,8 @@ def analysis_words(results: Results) -> str:
     else:
         primary = f"speakers and seeds as crossed random effects, {satterthwaite}"
     shared = (
-        " The splits' training parts share speakers, so that their differences are not quite independent and the interval may be "
-        "somewhat too narrow (Bengio & Grandvalet 2004)."
+        " The splits' training parts share speakers, so that their differences are not quite independent, which makes an interval "
+        "narrower than it should be (Bengio & Grandvalet 2004); the simulated studies of its error rates leave that out."
         if splits > 1
         else " With one split it is for new test speakers and seeds, but for networks trained on these training speakers: what "
         "others would have taught is taken in by `--draws` or `--folds`."
@@ -133,9 +159,11 @@ def analysis_words(results: Results) -> str:
             "pseudo-value (Arvesen 1969)."
         )
     drawn = "speakers, searches and seeds" if searches > 1 else "speakers, splits and seeds" if splits > 1 else "speakers and seeds"
+    if folds:
+        drawn = f"{unit}s, each one's speakers{' and searches' if searches > 1 else ''}, and seeds"
     return (
         f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
-        "Holm's adjustment runs over the questions' primary contrasts."
+        f"{HOLM if len(results.questions) > 1 else ONE_QUESTION}"
     )
 
 

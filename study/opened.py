@@ -54,5 +54,13 @@ def noted(study_folder: Path) -> Opened | None:
     return read_note(opened_path(study_folder), _OPENED, _repair(study_folder))
 
 
+def noted_looks(study_folder: Path) -> list[int]:
+    """Seeds per arm after each look, [] where they are not noted or cannot be read."""
+    try:
+        return (noted(study_folder) or {}).get("looks", [])
+    except StudyError:
+        return []
+
+
 def _repair(study_folder: Path) -> str:
     return f"`python -m study.doctor {study_folder} --fix` writes it again"

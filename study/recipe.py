@@ -6,6 +6,7 @@ from sermtl.config import RunConfig
 from study.answer import Results
 from study.drawing import short
 from study.header import StudyHeader
+from study.space_file import in_force
 
 LONGEST = 80  # characters of a setting
 
@@ -22,13 +23,11 @@ def recipe_differences(pair: tuple[Results, Results]) -> list[tuple[str, str, st
 
 
 def _recipe(header: StudyHeader) -> dict[str, str]:
-    """Setting -> what it is, by the precedence of space.py: a size's table wins over the file's, the command line over both."""
+    """Setting -> what it is, in words."""
     space = header.space
     size, overrides = space.get("size", {}), space.get("overrides", {})
-    ranges = {name: value for name, value in space.get("search", {}).items() if name not in size.get("fixed", {})}
-    ranges |= size.get("search", {})
-    fixed = {**space.get("fixed", {}), **size.get("fixed", {}), **overrides}
-    searched = {name: value for name, value in ranges.items() if name not in overrides}
+    tables = (size.get("fixed", {}), size.get("search", {}))
+    fixed, searched = in_force(space.get("fixed", {}), space.get("search", {}), size=tables, overrides=overrides)
     weights = dict.fromkeys((task for question in header.questions for task in question.auxiliary), 1.0) | space.get("weights", {})
     found = {"train_on_dev": str(bool(space.get("train_on_dev", False)))}
     found |= {name: _words(value) for name, value in {**fixed, **searched}.items()}

@@ -16,17 +16,17 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from sermtl.config import explain
+from sermtl.config import MOST_EPOCHS, explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
 from study.header import header_path, read_header
 from study.identity import Identity
 from study.ledger import record_folders
+from study.opened import noted_looks
 from study.seal import check_seal, sealed
-from study.strangers import strange_run
+from study.strangers import strange_run, unnoted_seed
 
 State = Literal["COMPLETE", "PRUNED", "FAILED"]
-MOST_EPOCHS = 10_000  # of RunConfig.epochs
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,15 @@ def read_records(study_folder: Path) -> list[TrialRecord]:
     """All records of a study, ordered by arm, search, phase and number.
 
     Raises StudyError naming the file that is no record, is not where its run's record belongs, has another confirm run's number, or
-    is of a run that the study in this folder cannot have had, e.g. another study's.
+    is of a run that the study in this folder cannot have had, e.g. another study's, or one of no look that was noted.
     """
     records = [kept_record(study_folder, folder) for folder in record_folders(study_folder)]
     header = read_header(study_folder) if header_path(study_folder).exists() else None
+    looks = noted_looks(study_folder)
     for record in records:
-        if header is not None and (strange := strange_run(header, record.identity)) is not None:
+        who = record.identity
+        strange = (None if header is None else strange_run(header, who, record.look)) or unnoted_seed(who, looks)
+        if strange is not None:
             path = record_path(study_folder, record.identity)
             raise StudyError(f"{path}: {strange}; run `python -m study.doctor` on the study")
     for folder, why in namesakes(records).items():

@@ -12,6 +12,7 @@ Built from the records alone; the same study gives the same bytes. Everything li
 import re
 import sys
 from importlib import resources
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
         "title": printable(str(header.space.get("title", ""))),
         "notes": results.notes,
         "answers": [answer(question) for question in results.questions],
-        "methods": "; ".join(dict.fromkeys(question.contrast.method for question in results.questions)),
+        "methods": "; ".join(dict.fromkeys(q.contrast.method for q in results.questions if isfinite(q.contrast.low))),
         "contrasts": [contrast_cells(question) for question in results.questions],
         "forest": drawings["answer"],
         "sections": make_sections(results, drawings),

@@ -101,7 +101,7 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
             notes.append(f"{arm}: {missing} of {count(planned_runs(header), 'confirm run')} not finished.")
         if failed:
             reason = failed[0].reason or "no reason kept"
-            notes.append(f"{arm}: {count(len(failed), 'confirm run')} failed, the first because: {reason}.")
+            notes.append(f"{arm}: {count(len(failed), 'confirm run')} failed, {'the first ' * (len(failed) > 1)}because: {reason}.")
     return notes
 
 

@@ -90,7 +90,10 @@ PLACEBO = (
     "A placebo keeps the multi-task arm's setting and seeds but permutes the training speakers' labels of the second task: what it "
     "gains over the same recipe without a second task, any second head would. What it gains over the control may be its recipe's."
 )
-WITHIN = "Within sex × sentence: within each combination of those of the two labels that the corpus has."
+WITHIN = (
+    "Within sex × sentence: within each combination of those of the two labels that the corpus has, which the permuted labels so "
+    "still tell: what this placebo gains may come of that."
+)
 SCORES = "Beside the arms stand chance and what the length of a clip alone gives: zero-padding shows a network how long a clip is."
 PAPER = (
     "Corpus, split, features, seeds and selection differ between the rows; only rows of one study are comparable. "
@@ -117,7 +120,9 @@ def paper_words(results: Results) -> tuple[str, tuple[str, ...]]:
 
 def search_words(results: Results) -> tuple[str, ...]:
     """What the search's numbers are, and are not."""
-    pruned = "Pruned trials stopped at a rung; some were exempt, to tell how well a rung's rank foretells the end. "
+    exempt = any(record.exempt for record in results.records if record.identity.phase == "search")
+    told = "; some were exempt, to tell how well a rung's rank foretells the end" if exempt else ""
+    pruned = f"Pruned trials stopped at a rung{told}. "
     return (
         "All of this is on the dev part, on which the winners were chosen: it tells how the search went, not how good a model is. "
         f"{pruned if results.header.budget.get('rungs') else ''}A trial's value is its final epoch's.",

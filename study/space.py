@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from sermtl.config import RunConfig, check_value, make_config
 from sermtl.errors import ConfigError, SpaceError
 from sermtl.evaluate import metric_name, objective
-from study.space_file import QuestionTable, Range, SizeTable, SpaceFile, check_knobs, read_space_file
+from study.space_file import QuestionTable, Range, SizeTable, SpaceFile, check_knobs, in_force, read_space_file
 
 WEIGHT = "weight_"  # a loss weight's parameter name is this and the task; `weight_decay` is a knob, no task may be called decay
 
@@ -230,21 +230,19 @@ def _build(
 
 
 def _searched(file: SpaceFile, table: SizeTable) -> dict[str, Range]:
-    """What this size searches: the file's ranges, less those it fixes, and its own."""
-    return {**{name: value for name, value in file.search.items() if name not in table.fixed}, **table.search}
+    """What this size searches, the questions and the command line left aside."""
+    return in_force(file.fixed, file.search, size=(table.fixed, table.search))[1]
 
 
 def _question(name: str, file: SpaceFile, table: SizeTable, overrides: dict[str, Any]) -> Question:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,40}", name):
         raise ConfigError(f"questions: {name!r} is not a name of a question; use letters a-z, digits, '-' and '_'")
     asked = file.questions[name]
-    fixed = {**file.fixed, **table.fixed, **asked.fixed, **overrides}
-    ranges = {key: value for key, value in _searched(file, table).items() if key not in asked.fixed and key not in overrides}
+    fixed, ranges = in_force(file.fixed, file.search, size=(table.fixed, table.search), own=asked.fixed, overrides=overrides)
     knobs = tuple(_knob(key, value) for key, value in ranges.items())
     weights = {task: file.weights.get(task, 1.0) for task in asked.auxiliary}
     loose = tuple(_knob(WEIGHT + task, value) for task, value in weights.items() if isinstance(value, Range))
     given = {task: value for task, value in weights.items() if isinstance(value, float)}
-    fixed = {key: value for key, value in fixed.items() if key not in ranges}
     mtl = Arm(name, "mtl", asked.main, asked.auxiliary, knobs + loose, fixed, given)
     control = replace(mtl, name="control", auxiliary=(), knobs=knobs, weights={})
     return Question(name, asked.main, asked.auxiliary, _objective(name, asked, control), asked.margin, mtl, control)

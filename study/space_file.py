@@ -4,6 +4,7 @@ A wrong key, type or bound is refused here, before anything is spent, in one lin
 the value and the remedy. `space.py` turns a valid file into arms.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -49,6 +50,24 @@ class Range(Table):
         elif self.step is not None and self.step <= 0:
             raise ValueError(f"step must be above 0, but got {self.step}")
         return self
+
+
+def in_force(
+    fixed: Mapping[str, Any],
+    search: Mapping[str, Any],
+    *,
+    size: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {}),
+    own: Mapping[str, Any] = {},
+    overrides: Mapping[str, Any] = {},
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is fixed and what is searched, knob by knob: of a file's two tables, and those that win over them.
+
+    A size's two tables win over the file's, what a question fixes (`own`) over both, the command line (`overrides`) over all.
+    """
+    ranges = {**{name: value for name, value in search.items() if name not in size[0]}, **size[1]}
+    ranges = {name: value for name, value in ranges.items() if name not in own and name not in overrides}
+    values = {**fixed, **size[0], **own, **overrides}
+    return {name: value for name, value in values.items() if name not in ranges}, ranges
 
 
 class QuestionTable(Table):

@@ -1,7 +1,7 @@
 """What lies in a study's folder and is not the study's: another study's files, and runs that this one cannot have."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,10 +10,10 @@ from study.header import StudyHeader, planned_runs
 from study.identity import CONFIRM_SEEDS, Identity
 
 
-def strange_run(header: StudyHeader, run: Identity, seeds: int = 0) -> str | None:
+def strange_run(header: StudyHeader, run: Identity, look: int = 1, seeds: int = 0) -> str | None:
     """Why a study cannot have had that run, None where it can.
 
-    seeds: confirm seeds per arm after the last look, where known; those of the header are the least.
+    look: a confirm run's; seeds: confirm seeds per arm after the last look, where known; those of the header are the least.
     """
     searches = int(header.budget.get("searches", 1))
     ways = {f"{question.name}.{way}" for question in header.questions for way in ("mtl", "control")}
@@ -25,12 +25,32 @@ def strange_run(header: StudyHeader, run: Identity, seeds: int = 0) -> str | Non
         return f"is of search {run.search} of {searches}, counted from 0"
     if run.split not in {split.id for split in header.splits}:
         return f"is on split {run.split!r}, which the study does not have"
+    if run.split not in (own := _splits_of(header, run)):
+        return f"is on split {run.split!r}, and search {run.search}, counted from 0, is on {own[0]!r}"
     if run.phase == "search":
         return _beyond("trial", run.number, int(header.budget["trials"]))
     if run.seed not in CONFIRM_SEEDS:
         return f"has seed {run.seed}, and confirm runs have {CONFIRM_SEEDS.start} to {CONFIRM_SEEDS.stop - 1}"
-    looked_at = max(seeds, int(header.budget["seeds"]), run.seed - CONFIRM_SEEDS.start + 1)  # the seeds begin one after the other
+    declared, number = int(header.budget["seeds"]), run.seed - CONFIRM_SEEDS.start + 1  # the seeds begin one after the other
+    if look == 1 and number > declared:
+        return f"has seed {run.seed} in the first look, whose last seed is {CONFIRM_SEEDS.start + declared - 1}"
+    looked_at = max(seeds, declared, number)
     return _beyond("confirm run", run.number, planned_runs(header, looked_at) * len(header.confirm))
+
+
+def _splits_of(header: StudyHeader, run: Identity) -> list[str]:
+    """The splits of a search, and of its winners' confirm runs: see `Space.search_split` and `Space.confirm_splits`."""
+    splits = [split.id for split in header.splits]
+    if header.budget.get("nested", True):
+        return [splits[run.search % len(splits)]]
+    return splits[:1] if run.phase == "search" else splits
+
+
+def unnoted_seed(run: Identity, looks: Sequence[int]) -> str | None:
+    """Why a confirm run is of no look that `opened.json` tells of, None where it is. looks: seeds per arm; () where not known."""
+    if run.phase != "confirm" or not looks or run.seed - CONFIRM_SEEDS.start < max(looks):
+        return None
+    return f"has seed {run.seed}, and opened.json tells of {max(looks)} for each arm, from {CONFIRM_SEEDS.start} on"
 
 
 def _beyond(what: str, number: int, most: int) -> str | None:

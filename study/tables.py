@@ -11,7 +11,7 @@ from study.answer import ArmResult, MeanSd, QuestionResult, Results
 from study.contrast import FEWEST_SEEDS, Contrast, Interval
 from study.drawing import printable
 from study.figures_contrast import question_short
-from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, task_words
+from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, searches_each, span, task_words
 
 Kind = Literal["", "strong", "quiet", "rule"]
 Baselines = dict[str, dict[str, float]]  # task -> 'chance', 'duration_only', 'chance_accuracy', 'duration_only_accuracy'
@@ -79,8 +79,9 @@ def contrasts_table(question: QuestionResult) -> Table:
 def _sizes(c: Contrast) -> str:
     """What a contrast's size is of: beside seeds searches were repeated, or splits where there was one search or none."""
     if c.n_folds:  # each speaker is in one: all three numbers multiplied are not the runs
-        return "speakers (folds) × seeds × searches a fold"
-    return f"speakers × seeds × {'splits' if c.n_splits > 1 and c.n_searches == 1 else 'searches'}"
+        return f"speakers ({c.division}s) × seeds × searches a {c.division}"
+    searches, splits = c.n_searches > 1, c.n_splits > 1
+    return f"speakers × seeds × {'pairs of search and split' if searches and splits else 'splits' if splits else 'searches'}"
 
 
 def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
@@ -88,9 +89,10 @@ def _contrast_row(words: str, c: Contrast | None, kind: Kind = "") -> Row:
         return Row((words, *["–"] * 8), "quiet")
     holm = bare_p(c.p_holm) if kind == "strong" else "–"
     spans = (interval(c.low, c.high), interval(c.low90, c.high90), interval(c.bootstrap_low, c.bootstrap_high))
-    size = f"{c.n_speakers} × {c.n_seeds} × {max(c.n_searches, c.n_splits)}"
+    seeds = span(c.n_seeds, max(c.seeds_each, default=0))
+    size = f"{c.n_speakers} × {seeds} × {len(c.seeds_each)}"
     if c.n_folds:
-        size = f"{c.n_speakers} ({c.n_folds}) × {c.n_seeds} × {max(1, c.n_searches // c.n_folds)}"
+        size = f"{c.n_speakers} ({c.n_folds}) × {seeds} × {searches_each(c)}"
     return Row((words, points(c.estimate), *spans, bare_p(c.p), holm, number(c.df), size), kind)
 
 
@@ -237,7 +239,7 @@ def eer_table(question: QuestionResult) -> Table | None:
     rows = [Row((arm_words(arm.arm), percent(arm.eer.estimate), _eer_interval(arm.eer))) for arm in question.arms if arm.eer]
     title = f"{question_short(question)}: speaker verification, equal error rate of each arm's embedding"
     notes = (
-        f"Bootstrap over speakers and runs, from {FEWEST_SEEDS} seeds on, a pair weighted by both its speakers. "
-        "Lower is better; chance is 50 %.",
+        f"Bootstrap over speakers, searches or splits, and seeds, from {FEWEST_SEEDS} seeds on, a pair weighted by both its "
+        "speakers. Lower is better; chance is 50 %.",
     )
     return Table(title, ("arm", "EER, %", "95 % interval"), "wnn", tuple(rows), notes) if rows else None

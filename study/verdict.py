@@ -30,9 +30,9 @@ def exact_digits(share: float) -> int:
     return next((n for n in (1, 2, 3) if abs(round(100 * share, n) - 100 * share) < 1e-9), 4)
 
 
-def p_digits(p: float, kind: Literal["f", "g"], fewest: int) -> str:
-    """A p value with the fewest digits, `fewest` or more, that leave it on its side of ALPHA: 0.0502 is not to read as 0.05."""
-    texts = (f"{p:.{n}{kind}}" for n in range(fewest, 20))  # 17 significant digits tell any two numbers apart
+def p_digits(p: float) -> str:
+    """A p value with the fewest decimals, 3 or more, that leave it on its side of ALPHA: 0.0502 is not to read as 0.050."""
+    texts = (f"{p:.{n}f}" for n in range(3, 20))  # 17 significant digits tell any two numbers apart
     return next(text for text in texts if _side(float(text)) == _side(p))
 
 
@@ -61,7 +61,7 @@ def decide(
     far = f"the margin of {points(margin, n)}"
     n = digits((low, 0), (high, 0))
     span = f"the 95 % interval is {points(low, n)} to {points(high, n)} points"
-    chance = "p < 0.001" if p < 0.001 else f"p = {p_digits(p, 'g', 2)}"
+    chance = "p < 0.001" if p < 0.001 else f"p = {p_digits(p)}"
     if apart_from_0 and p < ALPHA and abs(estimate) >= margin:
         return "helps" if estimate > 0 else "hurts", f"{size} reaches {far}, and {span}, {chance}"
     if -margin < interval90[0] and interval90[1] < margin:

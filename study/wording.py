@@ -102,7 +102,7 @@ def p_value(p: float | None) -> str:
     """'= 0.012', or '< 0.001'; '–' where there is none. Beside .05 with as many digits as tell its side."""
     if p is None or not math.isfinite(p):
         return "–"
-    return "< 0.001" if p < 0.001 else f"= {p_digits(p, 'f', 3)}"
+    return "< 0.001" if p < 0.001 else f"= {p_digits(p)}"
 
 
 def bare_p(p: float | None) -> str:
@@ -133,14 +133,32 @@ def knob(value: object) -> str:
 
 
 def size_words(c: Contrast) -> str:
-    """What entered a contrast: '24 speakers × 5 seeds × 3 searches', '24 speakers in 4 folds × 3 seeds', ..."""
-    speakers, seeds = count(c.n_speakers, "speaker"), count(c.n_seeds, "seed")
+    """What entered a contrast: '24 speakers × 5 seeds × 3 searches', '24 speakers in 4 folds × 2 to 3 seeds', ..."""
+    speakers, most = count(c.n_speakers, "speaker"), max(c.seeds_each, default=0)
+    seeds = count(c.n_seeds, "seed") if most <= c.n_seeds else f"{span(c.n_seeds, most)} seeds"
+    splits, each = f"{c.n_splits} splits", searches_each(c)
+    each = "a search" if each == "1" else f"{each} searches"
     if c.n_folds:
-        each = c.n_searches // c.n_folds
-        return f"{speakers} in {c.n_folds} folds × {seeds}" + (f" × {each} searches a fold" if each > 1 else "")
-    searches = f" × {c.n_searches} searches" if c.n_searches > 1 else ""
-    splits = "" if c.n_splits < 2 else f" on {c.n_splits} splits" if searches else f" × {c.n_splits} splits"
-    return f"{speakers} × {seeds}{searches}{splits}"
+        several = f" × {each} a {c.division}" if c.n_searches > c.n_folds else ""
+        return f"{speakers} in {c.n_folds} {c.division}s × {seeds}{several}"
+    if c.n_splits < 2:
+        return f"{speakers} × {seeds}" + (f" × {c.n_searches} searches" if c.n_searches > 1 else "")
+    if c.n_searches < 2:
+        return f"{speakers} × {seeds} × {splits}"
+    if len(c.seeds_each) > c.n_searches:  # not nested: each search's winners were confirmed on all of them
+        return f"{speakers} × {seeds} × {c.n_searches} searches × {splits}"
+    return f"{speakers} × {seeds} × {splits} with {each} on each"
+
+
+def searches_each(c: Contrast) -> str:
+    """How many searches each split has, where none has another's, as in folds: '2', or '1 to 2' where one lost its runs."""
+    splits = max(c.n_splits, 1)
+    return span(max(1, c.n_searches // splits), max(1, -(-c.n_searches // splits)))
+
+
+def span(fewest: int, most: int) -> str:
+    """'5', '2 to 3'."""
+    return f"{fewest}" if most <= fewest else f"{fewest} to {most}"
 
 
 def sentence(text: str) -> str:

@@ -85,7 +85,7 @@ def fake_study(
     for question in questions:
         for search in range(searches):
             for arm in ("mtl", "control")[: 2 * bool(trials)]:
-                _search(fake, question, arm, search)
+                _search(fake, question, arm, search, splits[search % len(splits) if nested else 0])
             for split in (splits[search % len(splits)],) if nested else splits:
                 levels = {speaker: fake.random.normal(0, 0.08) for speaker in fake.test_speakers(split)}
                 for arm in confirm:
@@ -128,10 +128,9 @@ def _part(speakers: list[str]) -> dict[str, Any]:
 # ---- search --------------------------------------------------------------------------------------------------------
 
 
-def _search(fake: Fake, question: str, arm: str, search: int) -> None:
+def _search(fake: Fake, question: str, arm: str, search: int, split: str) -> None:
     """Trials whose score peaks at a learning rate of 0.01 and a weight of 0.5; half are pruned at the first rung."""
     reached: list[float] = []
-    split = fake.splits[search % len(fake.splits)]
     for number in range(fake.trials):
         params = {
             "learning_rate": float(10 ** fake.random.uniform(-3, -1)),

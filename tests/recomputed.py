@@ -179,7 +179,7 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
             **dict(zip(NUMBERS, (mean.estimate, low, high, low90, high90, p, p, *means), strict=False)),
             **{"relative_gain": mean.estimate / means[1], "minimum_detectable": detectable},
         }
-    again = pd.DataFrame.from_dict(rows, orient="index")
+    again = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(NUMBERS))
     primary = again.index[printed.loc[again.index, "label"] == "primary"]
     nothing = [1.0] * int((printed["label"] == "primary").sum() - again.loc[primary, "p"].notna().sum())  # found by these
     known = again.index[again["p"].notna() & again.index.isin(primary)]

@@ -46,6 +46,17 @@ def searched(plan: Plan, values: dict[str, list[float | None]]) -> None:
             write_record(plan.folder, record)
 
 
+def test_labels_that_sex_and_sentence_determine_have_no_placebo_within_them(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """Permuted within sex × sentence, sex labels are the true ones: the multi-task arm again, under a placebo's name."""
+    space = toy_plan(tmp_path, tiny_corpus).space
+
+    def asked(*auxiliary: str) -> list[str]:
+        return confirm_arms(replace(space, questions=(replace(space.questions[0], auxiliary=auxiliary),)))
+
+    assert "emotion.placebo-within" in asked("sex", "age_band")
+    assert asked("sex") == asked("sentence", "sex") == ARMS[:-1]
+
+
 def test_the_winner_is_the_best_final_value_and_the_earlier_of_equals(tmp_path: Path, tiny_corpus: Corpus) -> None:
     plan = toy_plan(tmp_path, tiny_corpus)
     searched(plan, {"mtl": [0.5, None, 0.7, 0.7], "control": [0.6, 0.1, None, 0.2]})
@@ -134,6 +145,14 @@ def test_more_seeds_are_a_further_look_and_the_same_seeds_none(tmp_path: Path) -
     assert open_test_part(tmp_path, 5, declared=3) == [3, 5]
     again = json.loads((tmp_path / "opened.json").read_text())
     assert (again["opened"], again["by"]) == (opened["opened"], opened["by"])
+
+
+def test_fewer_seeds_than_were_declared_do_not_end_the_first_look(tmp_path: Path) -> None:
+    """Else the declared seeds that come later would be of another look, and the verdict would wait for them for ever."""
+    assert open_test_part(tmp_path, 2, declared=5) == [2]
+    assert open_test_part(tmp_path, 4, declared=5) == [4]
+    assert open_test_part(tmp_path, 3, declared=5) == [4]
+    assert open_test_part(tmp_path, 8, declared=5) == [5, 8]
 
 
 @pytest.mark.usefixtures("ray_here")

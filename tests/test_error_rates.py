@@ -101,6 +101,16 @@ def test_wide_intervals_are_said_once_of_verification_pairs() -> None:
     assert len(caveats) == 1
 
 
+def test_wide_intervals_of_one_search_are_wide_for_its_settings() -> None:
+    """Beside it stands that they are narrow once searches vary: both remarks are true of their own question."""
+    cells = (cell(24, 5, coverage=0.98), cell(24, 5, search_sd=0.015, coverage=0.7), cell(24, 5, searches=2, coverage=0.98))
+    _, caveats = judge(cells, 24, 5, 1)
+    assert [caveat.split(" are wider")[0] for caveat in caveats[:1]] == ["At this size intervals for the chosen settings"]
+    assert "covers the truth in 70 %" in caveats[1]
+    for of_all in (judge(cells, 24, 5, 1, searched=False), judge(cells, 24, 5, 2)):
+        assert of_all[1][0].startswith("At this size intervals are wider than they need be (98.0 % cover")
+
+
 def test_nothing_measured_says_nothing() -> None:
     assert judge((), 2, 3, 1) == (None, ())
 

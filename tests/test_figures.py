@@ -114,7 +114,7 @@ def test_a_forest_row_says_its_contrast_in_words(results: Results) -> None:
     assert f"{100 * contrast.estimate:+.1f}".replace("-", "−") in in_words(contrast)
     unknown = replace(contrast, low=float("nan"), high=float("nan"))
     assert in_words(unknown).endswith("no interval")
-    assert in_words(None) == "no finished run"
+    assert in_words(None) == "no finished pair of runs"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What the first screen says of where a difference came from."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from study.first_screen import answer
 from study.results import load_results
 from tests.fake_study import fake_study
 
+FOLDS = {"n_splits": 4, "n_folds": 4, "division": "fold"}
 LUCK = "may be the settings that a search chose, not the task"
 
 
@@ -67,6 +69,24 @@ def test_a_gain_that_a_placebo_makes_too_is_said(question: QuestionResult, verdi
     assert ("points against the placebo, permuted across clips" in words) == said
 
 
+def test_labels_permuted_within_sex_and_sentence_still_tell_these(question: QuestionResult) -> None:
+    close = replace(question.contrast, estimate=0.02, low=-0.01, high=0.05)
+    primary = replace(question.contrast, verdict="helps")
+
+    def said(*arms: str) -> str:
+        placebo: dict[str, tuple[Contrast | None, Contrast | None]] = {f"emotion.{arm}": (close, None) for arm in arms}
+        return answer(replace(question, square=None, contrast=primary, placebo=placebo)).cause
+
+    assert said("placebo-within").endswith("from more than labels permuted within sex × sentence still tell.")
+    assert said("placebo", "placebo-within").endswith("from what the second task tells.")
+
+
+def test_winners_of_several_searches_are_several(question: QuestionResult) -> None:
+    several = replace(question.contrast, n_searches=3)
+    assert "in the multi-task winner's recipe and" in answer(question).cause
+    assert "in the multi-task winners' recipes and" in answer(replace(question, contrast=several)).cause
+
+
 def test_several_tasks_are_they(question: QuestionResult) -> None:
     asked = replace(question.header, auxiliary=("sex", "age_band"))
     found = answer(replace(question, header=asked, contrast=replace(question.contrast, verdict="helps")))
@@ -80,14 +100,18 @@ def test_several_tasks_are_they(question: QuestionResult) -> None:
     [
         ({}, "12 speakers × 5 seeds"),
         ({"n_searches": 3}, "12 speakers × 5 seeds × 3 searches"),
-        ({"n_searches": 3, "n_splits": 3}, "12 speakers × 5 seeds × 3 searches on 3 splits"),
+        ({"seeds_each": (5, 6)}, "12 speakers × 5 to 6 seeds"),
+        ({"n_searches": 3, "n_splits": 3, "seeds_each": (5,) * 3}, "12 speakers × 5 seeds × 3 splits with a search on each"),
+        ({"n_searches": 3, "n_splits": 2, "seeds_each": (5,) * 3}, "12 speakers × 5 seeds × 2 splits with 1 to 2 searches on each"),
+        ({"n_searches": 3, "n_splits": 2, "seeds_each": (5,) * 6}, "12 speakers × 5 seeds × 3 searches × 2 splits"),
         ({"n_splits": 3}, "12 speakers × 5 seeds × 3 splits"),
-        ({"n_searches": 4, "n_splits": 4, "n_folds": 4}, "12 speakers in 4 folds × 5 seeds"),
-        ({"n_searches": 8, "n_splits": 4, "n_folds": 4}, "12 speakers in 4 folds × 5 seeds × 2 searches a fold"),
+        ({**FOLDS, "n_searches": 4}, "12 speakers in 4 folds × 5 seeds"),
+        ({**FOLDS, "n_searches": 4, "division": "split"}, "12 speakers in 4 splits × 5 seeds"),
+        ({**FOLDS, "n_searches": 8}, "12 speakers in 4 folds × 5 seeds × 2 searches a fold"),
     ],
 )
-def test_what_entered_is_said(question: QuestionResult, changes: dict[str, int], words: str) -> None:
-    assert dict(answer(replace(question, contrast=replace(question.contrast, **changes))).facts)["n"] == words  # type: ignore[arg-type]
+def test_what_entered_is_said(question: QuestionResult, changes: dict[str, Any], words: str) -> None:
+    assert dict(answer(replace(question, contrast=replace(question.contrast, **changes))).facts)["n"] == words
 
 
 def test_the_headline_reads_as_the_verdict_says(question: QuestionResult) -> None:

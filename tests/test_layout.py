@@ -7,6 +7,8 @@ import numpy as np
 from study.layout import FEW_SHARED, analyse, layout_of
 from study.method import analysis_words
 from study.results import load_results
+from study.tables import contrasts_table
+from study.wording import size_words
 from tests.fake_study import fake_study
 
 
@@ -48,6 +50,36 @@ def test_the_page_says_how_draws_that_share_few_speakers_were_analysed(tmp_path:
     results = load_results(tmp_path)
     assert f"3 searches {FEW_SHARED}" in results.questions[0].contrast.method
     assert "Primary analysis: a t over the splits' mean differences" in analysis_words(results)
+
+
+def test_draws_that_share_no_speaker_are_called_splits_and_not_folds(tmp_path: Path) -> None:
+    """Nothing says that every speaker is in one of them."""
+    splits = ("speaker-s0", "speaker-s1")
+    fake_study(tmp_path, trials=2, seeds=3, speakers=6, splits=splits, searches=2, confirm=("mtl", "control"))
+    results = load_results(tmp_path)
+    found = results.questions[0].contrast
+    assert size_words(found) == "12 speakers in 2 splits × 3 seeds"
+    assert "2 splits that share no speaker" in found.method
+    assert "splits' mean differences, since no speaker was tested in two of them" in analysis_words(results)
+    assert contrasts_table(results.questions[0]).columns[-1] == "speakers (splits) × seeds × searches a split"
+    folds = (found.method, analysis_words(results), *contrasts_table(results.questions[0]).columns)
+    assert "fold" not in " ".join(folds).replace("`--folds`", "")
+
+
+def test_a_fold_that_lacks_a_seed_is_said_wherever_sizes_are(tmp_path: Path) -> None:
+    folds = tuple(f"speaker-s0-fold{k}of3" for k in range(3))
+    fake_study(
+        tmp_path, trials=2, seeds=4, speakers=4, splits=folds, searches=3, confirm=("mtl", "control"), questions=("emotion",)
+    )
+    place = "emotion.mtl/confirm-1/speaker-s0-fold1of3-seed1002"
+    (tmp_path / "predictions" / place / "clips.parquet").unlink()
+    question = load_results(tmp_path).questions[0]
+    assert size_words(question.contrast) == "12 speakers in 3 folds × 3 to 4 seeds"
+    assert contrasts_table(question).rows[0].cells[-1] == "12 (3) × 3 to 4 × 1"
+    assert "bootstrap over folds, each one's speakers and searches, and seeds" in analysis_words(load_results(tmp_path))
+    (tmp_path / "predictions" / place.replace("1002", "1003") / "clips.parquet").unlink()
+    found = load_results(tmp_path).questions[0].contrast
+    assert found.reason == "2 seeds in both arms in one fold or more; an interval needs at least 3"
 
 
 def test_of_one_split_the_page_says_that_its_training_speakers_are_given(tmp_path: Path) -> None:

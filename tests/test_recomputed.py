@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from study.record import read_records, record_path
@@ -46,6 +47,15 @@ def test_missing_runs(tmp_path: Path) -> None:
     lines, differ, _ = check(write_report(tmp_path).parent)
     assert differ == []
     assert len(lines) == 1
+
+
+def test_arms_that_do_not_differ_leave_nothing_to_compute(tmp_path: Path) -> None:
+    fake_study(tmp_path, trials=2, seeds=3, speakers=4, questions=("emotion",), confirm=("mtl", "control"))
+    report = write_report(tmp_path).parent
+    scores = pd.read_parquet(report / "data" / "scores.parquet")
+    alike = scores.groupby(["search", "speaker", "split", "seed"])["value"].transform("first")
+    scores.assign(value=alike).to_parquet(report / "data" / "scores.parquet")
+    assert check(report)[:2] == ([], [])
 
 
 def test_the_committed_report() -> None:

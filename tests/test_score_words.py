@@ -1,5 +1,6 @@
 """What stands beside a test score: its chance, interval, size and clips, and what its threshold was chosen on."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import pytest
 
 from study.figures_contrast import speakers_figure
 from study.figures_scores import confusion_figure
-from study.method import how_words
+from study.method import analysis_words, how_words
+from study.record import read_record, record_text
+from study.report import write_report
 from study.results import load_results
+from study.sections import search_words
 from study.tables import baseline_value, contrasts_table, eer_table
 from tests.fake_study import fake_study
 
@@ -82,6 +86,94 @@ def test_the_likeliest_mistake_is_not_called_the_most_frequent(tmp_path: Path) -
     drawn = confusion_figure(question, arm, False)
     assert drawn is not None
     assert drawn.description == "Right: joy 90 %, rage 50 %. Likeliest mistake: rage taken for joy (50 %)."
+
+
+def test_classes_that_no_test_clip_has_are_neither_right_nor_mistaken(tmp_path: Path) -> None:
+    fake_study(tmp_path, trials=3, questions=("emotion",), confirm=ARMS)
+    question = load_results(tmp_path).questions[0]
+
+    def described(*confusion: list[int]) -> str:
+        arm = replace(question.arms[0], classes=("joy", "rage", "fear"), confusion=np.array(confusion))
+        drawn = confusion_figure(question, arm, False)
+        assert drawn is not None
+        return drawn.description
+
+    assert (
+        described([9, 0, 1], [0, 0, 0], [0, 0, 5]) == "Right: joy 90 %, fear 100 %. Likeliest mistake: joy taken for fear (10 %)."
+    )
+    assert described([9, 0, 0], [0, 7, 0], [0, 0, 5]) == "Right: joy 100 %, rage 100 %, fear 100 %. No mistake."
+
+
+def test_one_of_anything_reads_as_one(tmp_path: Path) -> None:
+    fake_study(tmp_path, 1, 12, 3, questions=("emotion",), confirm=ARMS)
+    for path in (tmp_path / "predictions").rglob("clips.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.filter(pc.equal(table["speaker"], "1001")), path)
+    page = (write_report(tmp_path).parent / "report.md").read_text()
+    assert "Only 1 test speaker:" in page
+    assert "(1 run)" in page
+    assert re.findall(r"\b1 (?:runs|seeds|speakers|searches)", page) == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [(1, "1 confirm run failed, because: x."), (2, "2 confirm runs failed, the first because: x.")]
+)
+def test_why_runs_failed_is_said(tmp_path: Path, lost: int, said: str) -> None:
+    fake_study(tmp_path, 3, 4, 3, questions=("emotion",), confirm=ARMS)
+    for seed in range(1000, 1000 + lost):
+        path = tmp_path / f"records/emotion.mtl/confirm-0/speaker-s0-seed{seed}.json"
+        record = replace(read_record(path), state="FAILED", reason="x", value=None, predictions=None, pairs=None)
+        path.write_text(record_text(record))
+    results = load_results(tmp_path)
+    assert f"emotion.mtl: {said}" in results.notes
+    assert f"{lost} of 3 runs of emotion.mtl" in results.questions[0].contrast.reason
+    assert not any("gave no score" in words for words in results.questions[0].contrast.caveats)  # said already
+
+
+def test_where_nothing_varies_nothing_is_said_of_an_interval(tmp_path: Path) -> None:
+    """Nor does a bootstrap of differences that are all 0 stand there as [0.0, 0.0]."""
+    fake_study(tmp_path, 5, 12, 3, questions=("emotion",), confirm=ARMS)
+    for path in (tmp_path / "predictions" / "emotion.mtl").rglob("clips.parquet"):
+        twin = tmp_path / "predictions" / "emotion.control" / path.relative_to(tmp_path / "predictions" / "emotion.mtl")
+        table = pq.read_table(twin, partitioning=None)
+        pq.write_table(table.replace_schema_metadata(pq.read_schema(path).metadata), path)
+    found = load_results(tmp_path).questions[0]
+    row = contrasts_table(found).rows[0].cells
+    assert row[:7] == ("multi-task − control (primary)", "0.0", "–", "–", "–", "–", "–")
+    assert (found.contrast.caveats, found.contrast.method) == ((), "a mean without an interval")
+
+
+def test_a_study_under_way_does_not_say_that_its_arms_were_trained(tmp_path: Path) -> None:
+    fake_study(tmp_path, 3, 4, 3, questions=("emotion",), confirm=ARMS)
+    assert "were each searched" in how_words(load_results(tmp_path))[0]
+    assert "was then trained" in how_words(load_results(tmp_path))[0]
+    (tmp_path / "records/emotion.mtl/confirm-0/speaker-s0-seed1002.json").unlink()
+    (tmp_path / "records/emotion.mtl/search-0/00002.json").unlink()
+    assert "are each searched" in how_words(load_results(tmp_path))[0]
+    assert "is then to be trained" in how_words(load_results(tmp_path))[0]
+
+
+def test_what_is_adjusted_is_said_as_it_is(tmp_path: Path) -> None:
+    """p over two questions, an interval never, and nothing where there is one question, nor an interval where there is none."""
+    fake_study(tmp_path / "two", 3, 4, 2, confirm=ARMS)
+    fake_study(tmp_path / "one", 2, 4, 2, confirm=ARMS, questions=("emotion",))
+    two, one = (analysis_words(load_results(tmp_path / name)) for name in ("two", "one"))
+    assert "an interval, and 'no meaningful difference', which rests on one, is each question's own" in two
+    assert one.endswith("With one question there is nothing that Holm's adjustment changes.")
+    captions = []
+    for name in ("two", "one"):
+        tex = (write_report(tmp_path / name).parent / "contrast.tex").read_text()
+        captions.append(tex[tex.index("points") :].partition("}")[0].replace("\n", " "))
+    assert captions[0].startswith(r"points with 95\,\% intervals from crossed")
+    assert captions == [captions[0], "points."]
+    assert captions[0].endswith("by Holm over the questions.")
+
+
+def test_exempt_trials_are_told_of_only_where_there_are_some(tmp_path: Path) -> None:
+    fake_study(tmp_path, 1, 4, 6, questions=("emotion",), confirm=ARMS)
+    results = load_results(tmp_path)
+    none = replace(results, records=[replace(record, exempt=False) for record in results.records])
+    assert ["some were exempt" in search_words(told)[0] for told in (results, none)] == [True, False]
 
 
 def test_speakers_differences_have_real_minus_signs_and_their_signs(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def test_no_verdict_stands_on_the_predictions_that_are_left(tmp_path: Path) -> N
         found = load_results(tmp_path)
         contrast = found.questions[0].contrast
         assert any(
-            f"{lost} of 10 runs of emotion.mtl and 0 of emotion.control gave no score" in words for words in contrast.caveats
+            f"{lost} of 10 runs of emotion.mtl and 0 of emotion.control gave no score" in words
+            for words in (contrast.reason, *contrast.caveats)
         )
         if lost == 1:
             assert contrast.verdict == "helps"

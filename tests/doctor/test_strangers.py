@@ -15,11 +15,13 @@ from study.baselines import read_baselines, write_baselines
 from study.confirm import open_test_part
 from study.doctor import main
 from study.header import QuestionHeader, read_header, write_header
-from study.identity import Identity
-from study.opened import Opened, write_opened
+from study.identity import Identity, Phase
+from study.opened import Opened, read_opened, write_opened
 from study.predictions import write_predictions
-from study.record import read_record, read_records, record_path
+from study.record import read_record, read_records, record_path, write_record
+from study.strangers import strange_run
 from tests.doctor.doctored import found, predictions_of, repaired, states
+from tests.fake_study import fake_study
 from tests.tracked import keep
 
 CONFIRMED = Identity("demo", "emotion.mtl", 4, "confirm", "speaker-s0", 1001)
@@ -49,6 +51,7 @@ def test_predictions_of_another_run_are_not_this_ones(folder: Path, changes: dic
         ({"arm": "emotion.placebo"}, "is of arm 'emotion.placebo', which the study does not confirm"),
         ({"search": 1}, "is of search 1 of 1, counted from 0"),
         ({"split": "speaker-s1"}, "is on split 'speaker-s1', which the study does not have"),
+        ({"seed": 1002}, "has seed 1002 in the first look, whose last seed is 1001"),
         ({"seed": 10}, "has seed 10, and confirm runs have 1000 to 9999"),
         ({"number": 4_000_000}, "is confirm run 4000000 of 8, counted from 0"),
         ({"number": -1}, "is confirm run -1 of 8"),
@@ -68,6 +71,55 @@ def test_a_confirm_run_that_the_study_cannot_have_had_is_none(folder: Path, chan
     repaired(folder)
     assert len(read_records(folder)) == 14
     assert states(folder, "demo/confirm") == ["COMPLETE"] * 8
+
+
+def test_a_look_that_was_not_noted_gets_into_no_report_until_it_is(folder: Path) -> None:
+    """A sound record of a further look, beside an `opened.json` that does not tell of it, e.g. one put back from a backup."""
+    later = replace(CONFIRMED, number=8, seed=1002)
+    sound = read_record(record_path(folder, replace(CONFIRMED, number=0, seed=1000)))
+    write_opened(folder, Opened(opened="2026-02-03T00:00:00+00:00", by="ann", looks=[2]))
+    keep(folder, replace(sound, identity=later, predictions=None, look=2))
+    with pytest.raises(StudyError, match=r"has seed 1002, and opened.json tells of 2 for each arm, from 1000 on"):
+        read_records(folder)
+    assert "files opened.json: tells of no look that had seed 1002" in found(folder)
+    repaired(folder)
+    assert later in [record.identity for record in read_records(folder)]
+    opened = read_opened(folder)
+    assert opened is not None
+    assert (opened["by"], opened["looks"]) == ("ann", [2, 3])
+
+
+def test_a_run_on_another_searchs_fold_gets_into_no_report(tmp_path: Path) -> None:
+    """It is as good as the true one, and its test speakers were in the search's training part."""
+    folds = ("speaker-s0-fold0of2", "speaker-s0-fold1of2")
+    fake_study(tmp_path, seeds=2, speakers=4, trials=2, splits=folds, searches=2, questions=("emotion",))
+    place = record_path(tmp_path, Identity("fake", "emotion.mtl", 0, "confirm", folds[0], 1000))
+    record = read_record(place)
+    place.unlink()
+    write_record(tmp_path, replace(record, identity=replace(record.identity, split=folds[1]), predictions=None, pairs=None))
+    with pytest.raises(StudyError, match=re.escape(f"is on split {folds[1]!r}, and search 0, counted from 0, is on {folds[0]!r}")):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("nested", "phase", "search", "fits"),
+    [
+        (True, "search", 2, [0]),
+        (True, "confirm", 2, [0]),
+        (True, "confirm", 1, [1]),
+        (False, "search", 1, [0]),
+        (False, "confirm", 1, [0, 1]),
+    ],
+)
+def test_which_draws_of_the_split_a_search_and_its_winners_can_be_on(
+    tmp_path: Path, nested: bool, phase: Phase, search: int, fits: list[int]
+) -> None:
+    splits = ("speaker-s0", "speaker-s1")
+    header = fake_study(tmp_path, 1, 2, 1, splits=splits, searches=3, questions=("emotion",), confirm=("mtl", "control"))
+    header = replace(header, budget={**header.budget, "nested": nested})
+    seed = 1000 if phase == "confirm" else 10000
+    runs = [Identity("fake", "emotion.mtl", 0, phase, split, seed, search) for split in splits]
+    assert [k for k, run in enumerate(runs) if strange_run(header, run) is None] == fits
 
 
 def test_a_record_under_another_runs_name_counts_for_nobody(folder: Path) -> None:
