@@ -34,7 +34,7 @@ from sermtl.tasks import make_tasks
 from study.baselines import Baselines, read_baselines, write_baselines
 from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
-from study.identity import CONFIRM_SEEDS, Identity
+from study.identity import CONFIRM_SEEDS, Identity, confirm_study
 from study.job import Job
 from study.journal import Journal
 from study.opened import Opened, read_opened, write_opened
@@ -130,7 +130,7 @@ class ConfirmQueue:
             "split": CategoricalDistribution(splits),
             "seed": IntDistribution(SEED, LAST_SEED),
         }
-        self.book = TrialBook(storage, f"{plan.name}/confirm")
+        self.book = TrialBook(storage, confirm_study(plan.name))
         self._pruner = RungPruner((), 0.5)
         self._first: list[int] = []  # trials that an earlier start left unfinished
         self._new: list[tuple[Any, ...]] = []

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import secrets
 import sqlite3
 import warnings
 from contextlib import closing
@@ -12,7 +11,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
-from sermtl.files import odd, whole_file
+from sermtl.files import odd, one_at_a_time, whole_file
 from sermtl.masking import mask_secrets
 from study.database import check_mlflow, first_line, refusal, refused
 
@@ -114,19 +113,25 @@ def prepare(uri: str) -> None:
 
 
 def _make_sqlite(path: Path) -> None:
-    """A database with MLflow's tables, whole or not at all: killed half way through them, MLflow would refuse it for ever."""
+    """A database with MLflow's tables, whole or not at all: killed half way through them, MLflow would refuse it for ever.
+
+    Two studies that share it may begin at once: the second must not put another file in the first one's place.
+    """
     from mlflow import MlflowClient
 
-    for end in ("-wal", "-shm"):  # of a database that was lost: SQLite would write them into the new one
-        path.with_name(path.name + end).unlink(missing_ok=True)
-    with whole_file(path) as temporary:
-        making = temporary.with_name(f"{temporary.name}-{secrets.token_hex(4)}")  # MLflow keeps a connection by this name
-        try:
-            MlflowClient(f"sqlite:///{making}").search_experiments()
-            with closing(sqlite3.connect(making)) as source, closing(sqlite3.connect(temporary)) as target:
-                source.backup(target)
-        finally:
-            making.unlink(missing_ok=True)
+    with one_at_a_time(path.parent):
+        if path.exists():
+            return
+        for end in ("-wal", "-shm"):  # of a database that was lost: SQLite would write them into the new one
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        with whole_file(path) as temporary:
+            making = temporary.with_name(f"{temporary.name}-made")  # MLflow keeps a connection to it
+            try:
+                MlflowClient(f"sqlite:///{making}").search_experiments()
+                with closing(sqlite3.connect(making)) as source, closing(sqlite3.connect(temporary)) as target:
+                    source.backup(target)
+            finally:
+                making.unlink(missing_ok=True)
 
 
 PLACES = {  # where MLflow's database says that a file lies
