@@ -21,7 +21,7 @@ from study.store import backup_path, database_path
 from study.strangers import strange_table
 from study.winner_model import fetch_model, strange_model
 
-OF_A_RUN = ("checkpoint.pt", "spent.json")  # what a trial needs to go on; an ended one does not
+OF_A_RUN = ("checkpoint.pt", "spent.json", "attempt")  # what a trial needs to go on; an ended one does not
 
 
 class Places:
