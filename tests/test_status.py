@@ -55,6 +55,12 @@ def test_a_stopped_study_tells_what_is_left_and_how_to_go_on(folder: Path) -> No
     assert confirm == ["emotion.mtl", "1/2", "0", "0", "1", "4", "s"]
 
 
+def test_a_study_in_a_renamed_folder_goes_on_there(folder: Path) -> None:
+    assert "--name" not in said(folder)
+    [words_] = words(said(folder.rename(folder.with_name("other"))), "go on")
+    assert words_[-2:] == ["--name", "other"]
+
+
 def test_reading_changes_nothing(folder: Path) -> None:
     open_storage(folder).engine.dispose()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
