@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sermtl.errors import StudyError
 from sermtl.files import odd, one_at_a_time, whole_file
 from sermtl.masking import mask_secrets
-from study.database import check_mlflow, first_line, refusal, refused
+from study.database import absolute, check_mlflow, first_line, refusal, refused
 
 AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}  # may pass by itself
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # what MLflow keeps its runs in without a server of its own
@@ -62,10 +62,14 @@ def one_line(error: Exception) -> str:
 
 
 def check_uri(uri: str) -> str:
-    """A tracking URI of a kind that MLflow can write to. Raises StudyError for any other."""
+    """A tracking URI of a kind that MLflow can write to, with the whole path of a file. Raises StudyError for any other."""
     if not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
         raise StudyError(f"--tracking-uri {mask_secrets(uri)}: not MLflow's; write it as http://HOST:5000, or a database's URL")
-    return uri
+    if not uri.startswith("sqlite"):
+        return uri
+    if "?" in uri:
+        raise StudyError(f"--tracking-uri {mask_secrets(uri)}: takes no options; leave out what follows the '?'")
+    return absolute(uri)
 
 
 def default_uri(study_folder: Path) -> str:

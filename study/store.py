@@ -107,9 +107,14 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
         raise StudyError(f"{error}; {remedy}") from None
     except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError, UnicodeError) as error:
         if is_file(where):
-            repair = f"`python -m study.doctor {folder} --fix` repairs it"
+            own = f"`python -m study.doctor {folder} --fix` repairs it"
+            repair = own if url is None else "restore it from a copy, or give another --storage"
             raise StudyError(f"{mask_secrets(url or str(path))}: {first_line(error)}; {repair}") from None
         raise StudyError(refusal(where, error)) from None
+    except (ValueError, TypeError) as error:  # a driver's, for an option that it cannot use
+        if url is None:
+            raise
+        raise StudyError(f"{mask_secrets(where)}: {first_line(error)}; correct what follows the '?' of the URL") from None
     except ModuleNotFoundError as error:
         raise StudyError(driver_missing(error)) from None
     except (RuntimeError, AssertionError) as error:  # how Optuna says that the tables are older than its notes of versions
