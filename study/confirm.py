@@ -36,8 +36,8 @@ from sermtl.tasks import make_tasks
 from study.baselines import Baselines, read_baselines, write_baselines
 from study.ending import frozen_from
 from study.execute import Outcome, Plan, execute
-from study.identity import CONFIRM_SEEDS, Identity
-from study.job import Job
+from study.identity import CONFIRM_SEEDS, Identity, confirm_study
+from study.job import Job, left_by
 from study.journal import Journal
 from study.opened import Opened, read_opened, write_opened
 from study.predictions import write_predictions
@@ -133,7 +133,7 @@ class ConfirmQueue:
             "split": CategoricalDistribution(splits),
             "seed": IntDistribution(SEED, LAST_SEED),
         }
-        self.book = TrialBook(storage, f"{plan.name}/confirm")
+        self.book = TrialBook(storage, confirm_study(plan.name))
         self._pruner = RungPruner((), 0.5)
         self._first: list[int] = []  # trials that an earlier start left unfinished
         self._new: list[tuple[Any, ...]] = []
@@ -265,7 +265,7 @@ def keep_baselines(plan: Plan, runs: list[ConfirmRun]) -> None:
 
 
 def tell(job: Job, corpus: Corpus, run: Any) -> dict[str, Any]:
-    """Score a trained run on the test part and write its predictions; a confirm run's last step, on the worker."""
+    """Score a trained run on the test part and leave its predictions; a confirm run's last step, on the worker."""
     split, folder = run.split, Path(job.place.folder)
     indices = corpus.part(split, "test", phase=job.identity.phase)
     threshold = run.threshold() if split.speaker_disjoint else None
@@ -280,5 +280,5 @@ def tell(job: Job, corpus: Corpus, run: Any) -> dict[str, Any]:
     written = {}
     for name, table in tables.items():
         written[name] = str(where / ("clips.parquet" if name == "predictions" else "pairs.parquet"))
-        write_predictions(folder / written[name], table)
+        write_predictions(left_by(job.attempt, folder / written[name]), table)
     return {"test_scores": scores.values, "predictions": written["predictions"], "pairs": written.get("pairs")}

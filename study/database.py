@@ -28,6 +28,7 @@ SOCKET = {  # libpq's: a server that vanished without a word is noticed, instead
     "tcp_user_timeout": 20_000,
     "application_name": "sermtl study",
 }
+BAD_OPTION = "invalid connection option"  # libpq's words
 NAMES = {"optuna": "Optuna", "mlflow": "MLflow"}
 
 
@@ -57,6 +58,19 @@ def without_password(url: str) -> str:
     return plain.render_as_string(hide_password=False)
 
 
+def absolute(url: str) -> str:
+    """The URL with the whole path of a SQLite file: a study may be continued, or looked at, from another folder.
+
+    Raises StudyError for what is no database's URL, or a database in memory.
+    """
+    plain = parsed(url)
+    if plain.get_backend_name() != "sqlite" or (plain.database or "").startswith("file:"):
+        return url
+    if plain.database in (None, "", ":memory:"):
+        raise StudyError(f"{url}: is in memory and gone with the process; name a file, as in sqlite:////folder/study.db")
+    return plain.set(database=str(Path(plain.database).absolute())).render_as_string(hide_password=False)
+
+
 def place(url: str) -> str:
     """Which database it is, however one logs in to it: what may not change under a study's name."""
     if not url:
@@ -70,6 +84,14 @@ def place(url: str) -> str:
 def read_only(path: Path) -> str:
     """The URL that reads a SQLite file and can change nothing."""
     return f"sqlite:///file:{quote(str(path.resolve()))}?mode=ro&uri=true"
+
+
+def for_reading(url: str) -> str:
+    """The URL by which one looks at a database: a SQLite file that is not there must not be made."""
+    plain = parsed(url)
+    if plain.get_backend_name() != "sqlite" or plain.database is None or plain.database.startswith("file:"):
+        return url
+    return read_only(Path(plain.database))
 
 
 def is_file(url: str) -> bool:
@@ -97,7 +119,10 @@ def engine(url: str) -> Engine:
 
 
 def driver_missing(error: ModuleNotFoundError) -> str:
-    return f"the database's driver {error.name!r} is not installed; `pip install 'psycopg[binary]'` for postgresql+psycopg://"
+    ours = "`pip install 'psycopg[binary]'`"
+    if str(error.name).startswith("psycopg"):
+        return f"the database's driver {error.name!r} is not installed; {ours}"
+    return f"the database's driver {error.name!r} is not installed; install it, or {ours} and write postgresql+psycopg://..."
 
 
 def first_line(error: BaseException) -> str:
@@ -116,6 +141,8 @@ def refusal(url: str, error: BaseException) -> str:
         told = {"-h": plain.host, "-p": plain.port, "-U": plain.username}
         at = "".join(f" {flag} {value}" for flag, value in told.items() if value)
         remedy = f"make it with `createdb{at} {plain.database}`"
+    elif BAD_OPTION in why:
+        remedy = "correct what follows the '?' of the URL"
     elif refused(error):
         remedy = "give the right user and password, in the URL or in PGPASSWORD or ~/.pgpass"
     else:
@@ -127,7 +154,7 @@ def refused(error: BaseException) -> bool:
     """Whether the server answered and will not have us, however often we ask: wrong password, no such user or database."""
     why = first_line(error)
     gone = "does not exist" in why and ("database" in why or "role" in why)
-    return gone or any(words in why for words in ("password", "authentication", "pg_hba.conf", "permission denied"))
+    return gone or any(words in why for words in ("password", "authentication", "pg_hba.conf", "permission denied", BAD_OPTION))
 
 
 # ---- its version ---------------------------------------------------------------------------------------------------

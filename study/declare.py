@@ -148,9 +148,13 @@ def check_same(folder: Path, header: StudyHeader) -> StudyHeader:
 
 
 def with_raised(space: Space, header: StudyHeader, standing: StudyHeader) -> tuple[Space, StudyHeader]:
-    """Space and header with the trials that an earlier start has raised them to, which one arm may have had and another not."""
+    """Space and header with the trials that an earlier start has raised them to, which one arm may have had and another not.
+
+    A study keeps its name in a folder that was renamed: every store knows it by that.
+    """
     trials = max(header.budget["trials"], standing.budget["trials"])
-    return replace(space, budget=replace(space.budget, trials=trials)), replace(header, budget={**header.budget, "trials": trials})
+    header = replace(header, name=standing.name, budget={**header.budget, "trials": trials})
+    return replace(space, budget=replace(space.budget, trials=trials)), header
 
 
 def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage, set_aside
+from study.database import absolute
 from study.doctor_files import Checkpoints, Places, Predictions
 from study.doctor_mlflow import Mlflow
 from study.doctor_optuna import Optuna
@@ -103,10 +104,11 @@ def main(argv: list[str] | None = None) -> int:
     with lock_study(folder):
         before = sound_header(folder, args.fix)
         header = read_header(folder)
-        case = Case(folder, header, tracking_uri(folder, args.tracking_uri), args.storage or header.storage or None)
+        storage = absolute(args.storage) if args.storage else header.storage or None
+        case = Case(folder, header, tracking_uri(folder, args.tracking_uri), storage)
         left, done = examine(case, args.fix)
         if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):
-            note_storage(folder, args.storage)
+            note_storage(folder, absolute(args.storage))
     for line in (done := before + done):
         print(f"done         {mask_secrets(line)}")
     for finding in left:

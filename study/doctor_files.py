@@ -1,5 +1,6 @@
 """The doctor on files: what lies in a file's place, checkpoints that no unfinished trial needs, predictions that are gone."""
 
+import os
 import shutil
 from collections import Counter
 from contextlib import suppress
@@ -21,7 +22,7 @@ from study.store import backup_path, database_path
 from study.strangers import strange_table
 from study.winner_model import fetch_model, strange_model
 
-OF_A_RUN = ("checkpoint.pt", "spent.json")  # what a trial needs to go on; an ended one does not
+OF_A_RUN = ("checkpoint.pt", "spent.json", "attempt")  # what a trial needs to go on; an ended one does not
 
 
 class Places:
@@ -80,7 +81,7 @@ class Checkpoints:
 
     def _strange(self) -> list[tuple[TrialRecord, str]]:
         """Of the searches' best those in whose model's place another run's lies, and why it is not theirs."""
-        there = [record for record in self._case.best().values() if self._model(record).is_file()]
+        there = [record for record in self._case.best().values() if os.path.lexists(self._model(record))]
         return [(record, why) for record in there if (why := strange_model(self._case.header, record, self._model(record)))]
 
     def _name(self, path: Path) -> str:

@@ -15,7 +15,7 @@ from study.mlflow_connection import default_uri, one_line, sqlite_path, unreacha
 from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, ending_scores, flat_params, is_parent, metric_name
 from study.record import TrialRecord
 from study.track_notes import Note, NoteWriter
-from study.winner_model import register_winner, registered, strange_model
+from study.winner_model import misregistered, register_winner, registered, strange_model
 
 Trouble = tuple[str, str, Callable[[NoteWriter], str]]  # run's folder, what is wrong, and its repair
 
@@ -167,6 +167,10 @@ class _Examination:
             model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
             chosen = (self._case.folder / "winners" / f"{arm}-search{search}.toml").exists()
             runs = self._runs.get(record.identity.folder, [])
+            for run in runs:
+                for made, why in misregistered(self._store, record, run.info.run_id, model):
+                    what = f"version {made.version} of its winner's model in MLflow's registry {why}"
+                    yield f"{arm} search {search}", what, self._unregistering(made)
             known = any(registered(self._store, record, run.info.run_id) for run in runs)
             if chosen and not known and model.exists() and strange_model(self._case.header, record, model) is None:
                 yield f"{arm} search {search}", "its winner's model is not in MLflow's registry", self._registering(arm, record)
@@ -210,6 +214,13 @@ class _Examination:
     def _restoring(self, folder: str) -> Callable[[NoteWriter], str]:
         def repair(writer: NoteWriter) -> str:
             return "record restored from MLflow" if restore_records(self._case, [folder]) else "MLflow does not hold a whole record"
+
+        return repair
+
+    def _unregistering(self, made: Any) -> Callable[[NoteWriter], str]:
+        def repair(writer: NoteWriter) -> str:
+            writer.store.client.delete_model_version(made.name, made.version)
+            return f"version {made.version} of {made.name} deleted from MLflow's registry"
 
         return repair
 

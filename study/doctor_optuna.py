@@ -18,7 +18,7 @@ from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_database import damage, every_trial, record_from_trial
 from study.doctor_records import restore_records
-from study.identity import Identity
+from study.identity import Identity, confirm_study
 from study.opened import is_opened, read_opened
 from study.record import TrialRecord, write_record
 from study.store import FINISHED, Database, TrialBook, backup_path, check_owner, database_path, open_storage
@@ -74,7 +74,7 @@ class Optuna:
     def _troubles(self, storage: Database) -> list[Trouble]:
         by_study: dict[str, dict[int, TrialRecord]] = {}
         for record in self._case.records().values():
-            by_study.setdefault(optuna_study(record.identity), {})[record.identity.number] = record
+            by_study.setdefault(record.identity.optuna_study, {})[record.identity.number] = record
         there = every_trial(storage, f"{self._case.header.name}/")
         if storage.owner is not None:
             check_owner(storage, self._case.header.name, storage.owner)
@@ -151,14 +151,8 @@ class Optuna:
         return f"{name}: taken out of Optuna's database, to be written anew from the records"
 
 
-def optuna_study(identity: Identity) -> str:
-    """The Optuna study that a run belongs to."""
-    last = "confirm" if identity.phase == "confirm" else f"{identity.arm}/search-{identity.search}"
-    return f"{identity.study}/{last}"
-
-
 def _confirms(name: str) -> bool:
-    return name.endswith("/confirm") and name.count("/") == 1
+    return name == confirm_study(name.partition("/")[0])
 
 
 def _compare(name: str, records: dict[int, TrialRecord], trials: dict[int, FrozenTrial]) -> Iterator[Trouble]:
@@ -258,7 +252,7 @@ class _Settling:
         """The confirm runs, likewise. A number that has neither trial nor record gets a run that has neither."""
         from study.ending import frozen_from
 
-        book = TrialBook(self._storage, f"{self._case.header.name}/confirm")
+        book = TrialBook(self._storage, confirm_study(self._case.header.name))
         recorded = {record.identity.number: record for record in self._records if record.identity.phase == "confirm"}
         distributions = self._distributions()
         free = self._free(book, recorded)

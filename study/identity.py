@@ -7,6 +7,16 @@ Phase = Literal["search", "confirm"]
 CONFIRM_SEEDS = range(1_000, 10_000)  # a confirm run has one of these; a search's are all above them
 
 
+def confirm_study(study: str) -> str:
+    """The Optuna study that holds a study's confirm runs."""
+    return f"{study}/confirm"
+
+
+def search_study(study: str, arm: str, search: int) -> str:
+    """The Optuna study of one arm's search."""
+    return f"{study}/{arm}/search-{search}"
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who a run is, in every store: checkpoints, MLflow, prediction files, log lines and report rows.
@@ -38,6 +48,11 @@ class Identity:
     def label(self) -> str:
         """The identity on one line, for logs, MLflow run names and tables."""
         return f"{self.study}/{self.folder}"
+
+    @property
+    def optuna_study(self) -> str:
+        """The Optuna study that has the run among its trials."""
+        return confirm_study(self.study) if self.phase == "confirm" else search_study(self.study, self.arm, self.search)
 
     @property
     def confirm_params(self) -> dict[str, Any]:

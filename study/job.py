@@ -1,4 +1,9 @@
-"""What the driver and a worker say to each other: a job down, reports up, both as JSON text."""
+"""What the driver and a worker say to each other: a job down, reports up, both as JSON text.
+
+A worker may outlive its driver, or be cut off and replaced, and go on all the same. So a file that it makes of a run has a
+name of that attempt, and becomes the run's when the driver that hears of it says so; its checkpoint, of which no driver
+hears, it keeps only while it is the run's last attempt.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -44,6 +49,7 @@ class Job:
     rungs     epochs after which it waits for the driver's word
     value     the score that is its value, None where the split has no dev part
     gpus      GPUs this attempt takes; None for what every trial takes
+    attempt   a worker's own name for its attempt, which no other has
     keep      keep the trained model when its final value is this or more; None keeps none
     finish    'module:function' called with (job, corpus, run) after the last epoch: confirm runs only
     """
@@ -59,6 +65,7 @@ class Job:
     look: int = 1
     finish: str | None = None
     gpus: float | None = None
+    attempt: str = ""
 
     @property
     def label(self) -> str:
@@ -95,6 +102,7 @@ class Report:
     device_s  seconds the trial has held its device, earlier attempts included
     result    what the job's `finish` returned
     model     SHA-256 of the model file that the trial left, or None
+    attempt   whose files they are (`left_by`)
     """
 
     rows: list[dict[str, float]]
@@ -108,6 +116,7 @@ class Report:
     result: dict[str, Any] | None = None
     confusion: dict[str, list[list[int]]] | None = None
     model: str | None = None
+    attempt: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -119,3 +128,8 @@ class Report:
 
 def checkpoint_folder(study_folder: Path, identity: Identity) -> Path:
     return study_folder / "checkpoints" / identity.folder
+
+
+def left_by(attempt: str, path: Path) -> Path:
+    """Where an attempt leaves the file that is to be its run's `path`."""
+    return path.with_name(f".{path.name}.{attempt}.part")

@@ -21,7 +21,7 @@ from sermtl.errors import StudyError
 from sermtl.files import sweep
 from study.ending import ending_attributes, optuna_value
 from study.identity import Identity
-from study.job import Job, Report, checkpoint_folder
+from study.job import Job, Report, checkpoint_folder, left_by
 from study.prune import RungPruner
 from study.record import State, TrialRecord, write_record
 from study.store import FINISHED, TrialBook
@@ -247,6 +247,7 @@ class Journal:
             note=live.note,
             model=report.model,
         )
+        self._take_files(record, report)
         write_record(self._folder, record)
         self._tell(live.book, record)
         self._track(live, max(live.rows, default=0))
@@ -261,6 +262,13 @@ class Journal:
     def _tell(self, book: TrialBook, record: TrialRecord) -> None:
         """Tell Optuna how a trial ended."""
         book.end(record.identity.number, FINISHED[record.state], optuna_value(record), ending_attributes(record))
+
+    def _take_files(self, record: TrialRecord, report: Report) -> None:
+        """What the attempt that ended has left becomes the run's; what another one may still write does not."""
+        model = checkpoint_folder(self._folder, record.identity) / "model.pt" if record.model is not None else None
+        files = [self._folder / path for path in (record.predictions, record.pairs) if path is not None]
+        for path in [*files, *([] if model is None else [model])]:
+            left_by(report.attempt, path).replace(path)
 
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import secrets
 import sqlite3
 import warnings
 from contextlib import closing
@@ -12,9 +11,9 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
-from sermtl.files import odd, whole_file
+from sermtl.files import odd, one_at_a_time, whole_file
 from sermtl.masking import mask_secrets
-from study.database import check_mlflow, first_line, refusal, refused
+from study.database import absolute, check_mlflow, first_line, refusal, refused
 
 AWAY = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED"}  # may pass by itself
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")  # what MLflow keeps its runs in without a server of its own
@@ -63,10 +62,14 @@ def one_line(error: Exception) -> str:
 
 
 def check_uri(uri: str) -> str:
-    """A tracking URI of a kind that MLflow can write to. Raises StudyError for any other."""
+    """A tracking URI of a kind that MLflow can write to, with the whole path of a file. Raises StudyError for any other."""
     if not re.match(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://", uri):
         raise StudyError(f"--tracking-uri {mask_secrets(uri)}: not MLflow's; write it as http://HOST:5000, or a database's URL")
-    return uri
+    if not uri.startswith("sqlite"):
+        return uri
+    if "?" in uri:
+        raise StudyError(f"--tracking-uri {mask_secrets(uri)}: takes no options; leave out what follows the '?'")
+    return absolute(uri)
 
 
 def default_uri(study_folder: Path) -> str:
@@ -114,19 +117,25 @@ def prepare(uri: str) -> None:
 
 
 def _make_sqlite(path: Path) -> None:
-    """A database with MLflow's tables, whole or not at all: killed half way through them, MLflow would refuse it for ever."""
+    """A database with MLflow's tables, whole or not at all: killed half way through them, MLflow would refuse it for ever.
+
+    Two studies that share it may begin at once: the second must not put another file in the first one's place.
+    """
     from mlflow import MlflowClient
 
-    for end in ("-wal", "-shm"):  # of a database that was lost: SQLite would write them into the new one
-        path.with_name(path.name + end).unlink(missing_ok=True)
-    with whole_file(path) as temporary:
-        making = temporary.with_name(f"{temporary.name}-{secrets.token_hex(4)}")  # MLflow keeps a connection by this name
-        try:
-            MlflowClient(f"sqlite:///{making}").search_experiments()
-            with closing(sqlite3.connect(making)) as source, closing(sqlite3.connect(temporary)) as target:
-                source.backup(target)
-        finally:
-            making.unlink(missing_ok=True)
+    with one_at_a_time(path.parent):
+        if path.exists():
+            return
+        for end in ("-wal", "-shm"):  # of a database that was lost: SQLite would write them into the new one
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        with whole_file(path) as temporary:
+            making = temporary.with_name(f"{temporary.name}-made")  # MLflow keeps a connection to it
+            try:
+                MlflowClient(f"sqlite:///{making}").search_experiments()
+                with closing(sqlite3.connect(making)) as source, closing(sqlite3.connect(temporary)) as target:
+                    source.backup(target)
+            finally:
+                making.unlink(missing_ok=True)
 
 
 PLACES = {  # where MLflow's database says that a file lies

@@ -17,6 +17,7 @@ from study.header import StudyHeader
 from study.identity import Identity
 from study.mlflow_connection import default_uri, move_artifacts, one_line, prepare, quiet_mlflow, sqlite_path, unreachable
 from study.owner import FOLDER, Owner, owner_of
+from study.patience import once_made
 from study.record import TrialRecord
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAILED": "FAILED"}  # a pruned run is not a finished one
@@ -51,7 +52,7 @@ class MlflowRuns:
 
         self.header, self.uri = header, uri
         self._owner = None if uri == default_uri(study_folder) else owner_of(study_folder, header)
-        self.client = MlflowClient(uri, registry_uri=uri)
+        self.client = once_made(lambda: MlflowClient(uri, registry_uri=uri))
         served = uri.startswith(("http://", "https://"))
         self._artifacts = None if served else (study_folder.resolve() / "mlartifacts").as_uri()
         try:
@@ -68,6 +69,8 @@ class MlflowRuns:
 
     def _experiment(self, create: bool) -> tuple[str, bool]:
         """The experiment's id and whether it was made just now. Another study of the same name on the server is left alone."""
+        from mlflow.exceptions import MlflowException
+
         for name in (self.header.name, f"{self.header.name} ({self.header.created})"):
             self.has_its_name = name == self.header.name
             found = self.client.get_experiment_by_name(name)
@@ -75,7 +78,12 @@ class MlflowRuns:
                 raise StudyError(f"{mask_secrets(self.uri)}: holds no experiment of study {self.header.name!r}")
             if found is None:
                 tags = experiment_tags(self.header) | ({FOLDER: self._owner.folder} if self._owner else {})
-                return self.client.create_experiment(name, self._artifacts, tags=tags), True
+                try:
+                    return self.client.create_experiment(name, self._artifacts, tags=tags), True
+                except MlflowException as error:
+                    found = self.client.get_experiment_by_name(name)
+                    if found is None:
+                        raise error  # not because another has just made it
             if found.lifecycle_stage == "active" and found.tags.get("created") == self.header.created:
                 if self._owner is not None:
                     self._own(found, self._owner, create)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sermtl.errors import Parser, StudyError
 from sermtl.masking import mask_argument
+from study.database import absolute
 from study.header import check_folder
 from study.mlflow_connection import check_uri
 from study.space import Space, read_space, shipped_spaces
@@ -102,8 +103,6 @@ def read_options(argv: list[str] | None = None) -> Options:
         value = getattr(args, name)
         if value not in (None, AUTO) and not 0 <= value < 1e6:
             raise StudyError(f"--{name.replace('_', '-')} must be 0 or more, but got {value}")
-    if args.tracking_uri is not None:
-        check_uri(args.tracking_uri)
     check_folder(args.runs)
     return Options(
         space=args.space,
@@ -121,8 +120,8 @@ def read_options(argv: list[str] | None = None) -> Options:
         address=args.address,
         device=args.device,
         max_device_hours=args.max_device_hours,
-        tracking_uri=args.tracking_uri,
-        storage=args.storage,
+        tracking_uri=None if args.tracking_uri is None else check_uri(args.tracking_uri),
+        storage=None if args.storage is None else absolute(args.storage),
         dry_run=args.dry_run,
         command=shlex.join(["python", "-m", "study.run", *map(mask_argument, sys.argv[1:] if argv is None else argv)]),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sermtl.errors import StudyError
-from study.header import StudyHeader, read_both
+from study.header import StudyHeader, header_path, read_both
 
 BEGUN, FOLDER = "begun", "folder"  # an Optuna study's attributes; the second is an MLflow experiment's tag too
 
@@ -28,10 +28,11 @@ class Owner:
 
         noted: its attributes. An older version noted neither; then it is taken for this study's.
         """
+        own = f"`python -m study.doctor {self.folder} --fix --storage URL` gives it a database of its own"
         if (begun := noted.get(BEGUN, self.begun)) != self.begun:
             what = f"the database holds {name!r} of another study, begun {begun}"
-            raise StudyError(f"{what}; give this one another --name, or a database of its own")
-        own = f"`python -m study.doctor {self.folder} --fix --storage URL` gives it a database of its own"
+            remedy = f"or {own}" if header_path(Path(self.folder)).exists() else "or a database of its own"
+            raise StudyError(f"{what}; give this one another --name, {remedy}")
         self.check_copy(f"the trials of {name!r}", noted, own)
 
     def check_copy(self, what: str, noted: Mapping[str, Any], remedy: str) -> None:

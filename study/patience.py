@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
@@ -20,6 +20,7 @@ from study.database import first_line, is_file, refused
 PATIENCE_S = 120.0  # how long a running study waits for a server that went away
 HELD_S = 60.0  # how long anybody waits for a SQLite file that another process holds
 LONGEST_WAIT_S = 5.0  # between two attempts
+MADE_S = 20.0  # how long two processes that make one database's tables may get into each other's way
 READ_ONLY = "25006"  # PostgreSQL's code for a write to a standby: a failover is on its way
 Result = TypeVar("Result")
 
@@ -80,6 +81,19 @@ class Patience:
             why = f"does not answer ({first_line(error)}); waiting up to {self.seconds:g} s"
             self._say(f"{mask_secrets(self._url)} {why}")
         return time.monotonic()
+
+
+def once_made(act: Callable[[], Result]) -> Result:
+    """What `act` returns, which makes a database's tables where they are missing, while another process may be making them too."""
+    until = time.monotonic() + MADE_S
+    while True:
+        try:
+            return act()
+        except SQLAlchemyError as error:
+            beside = isinstance(error, IntegrityError) or "already exists" in first_line(error)
+            if not beside or time.monotonic() > until:
+                raise
+        time.sleep(0.1)
 
 
 def held(error: BaseException | None) -> bool:

@@ -7,6 +7,7 @@ would spend half of the driver's time there, and a kill in between would leave h
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 Steps = Mapping[int, float]  # epoch -> intermediate value
 Values, Intermediate = models.TrialValueModel, models.TrialIntermediateValueModel
@@ -33,6 +34,22 @@ END = (
 )
 FORGET = delete(ATTRIBUTES).where(ATTRIBUTES.c.trial_id == bindparam("id"), ATTRIBUTES.c.key == bindparam("name"))
 FORGET_VALUE = delete(INTERMEDIATE).where(INTERMEDIATE.c.trial_id == bindparam("id"), INTERMEDIATE.c.step == bindparam("epoch"))
+
+
+def claim(storage: RDBStorage, study_id: int, key: str, value: Any) -> Any:
+    """Note a user attribute of an Optuna study unless it has one; returns the one that stands. Raises StorageInternalError.
+
+    Of several processes that note it at once one succeeds, and all are told whose it is: the table has a key once.
+    """
+    table = models.StudyUserAttributeModel.__table__
+    try:
+        with suppress(IntegrityError), storage.engine.begin() as connection:
+            connection.execute(insert(table), {"study_id": study_id, "key": key, "value_json": json.dumps(value)})
+        with storage.engine.connect() as connection:
+            standing = select(table.c.value_json).where(table.c.study_id == study_id, table.c.key == key)
+            return json.loads(connection.execute(standing).scalar_one())
+    except SQLAlchemyError as error:
+        raise StorageInternalError(str(error)) from error
 
 
 def insert_trial(storage: RDBStorage, study_id: int, trial: FrozenTrial, attributes: dict[str, Any]) -> int:

@@ -41,7 +41,7 @@ from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.shared_store import check_nodes
 from study.space import Space
-from study.store import check_server
+from study.store import check_server, claim_server
 from study.track import Tracker
 from study.view import View
 from study.wording import count, listing
@@ -85,7 +85,10 @@ def command(options: Options) -> int:
         if options.storage is not None:  # before the study is noted as being there
             check_server(options.storage, folder, read_header(folder) if header_path(folder).exists() else header)
         sweep(folder)
-        return run_study(options, settle(folder, header), folder, space, corpus, resources, cost, lines)
+        header = settle(folder, header)
+        if options.storage is not None:
+            claim_server(options.storage, folder, header)
+        return run_study(options, header, folder, space, corpus, resources, cost, lines)
 
 
 def run_study(

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
 from study.ending import frozen_from
-from study.identity import Identity
+from study.identity import Identity, search_study
 from study.job import Job, Workplace
 from study.journal import Journal
 from study.prune import RungPruner, is_exempt
@@ -62,11 +62,6 @@ def random_first(startup: int, trials: int) -> int:
     return max(startup, trials // 4)
 
 
-def study_name(study: str, arm: str, search: int) -> str:
-    """The Optuna study of one arm's search."""
-    return f"{study}/{arm}/search-{search}"
-
-
 class ArmSearch:
     """One arm's search: its Optuna study, and the trials that are still to be run."""
 
@@ -89,7 +84,7 @@ class ArmSearch:
         self._study, self._seed, self._split_id = study, seed, split_id
         self._distributions = {knob.name: knob.distribution for knob in arm.knobs}
         self._pruner = RungPruner(space.budget.rungs, space.budget.keep)
-        self.book = TrialBook(storage, study_name(study, arm.key, search))
+        self.book = TrialBook(storage, search_study(study, arm.key, search))
         self._orphans: list[int] = []
 
     @property

@@ -160,7 +160,8 @@ def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple
     )
     yield "report", str(report_path(folder)) if report_path(folder).exists() else "not written yet"
     if not standing.holder:
-        yield "go on", mask_secrets(header.command)
+        renamed = "" if folder.name == header.name else f" --name {folder.name}"  # else it would begin anew in the former folder
+        yield "go on", mask_secrets(header.command) + renamed
 
 
 def _time_left(folder: Path, records: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:

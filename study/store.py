@@ -8,7 +8,7 @@ and the pruner never wait for SQL. That is sound because the lock (study.lock) a
 import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,10 @@ from study.database import (
     refusal,
 )
 from study.header import StudyHeader, header_path, read_header
+from study.identity import confirm_study
 from study.owner import BEGUN, FOLDER, Owner, owner_of
-from study.patience import PATIENCE_S, AwayError, Patience
-from study.rows import finish_trial, insert_trial, insert_values
+from study.patience import PATIENCE_S, AwayError, Patience, once_made
+from study.rows import claim, finish_trial, insert_trial, insert_values
 
 COPY_S = 5.0  # how long a copy waits for another process that holds the database
 SPOILT = (ValueError, LookupError, TypeError, AttributeError, AssertionError)  # what reading a damaged database raises
@@ -100,15 +101,20 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
         if url is None:
             patiently(lambda: _prepare_sqlite(path))
         patiently(lambda: check_optuna(where))  # before Optuna adds its newer tables to an older database
-        storage = patiently(lambda: Database(where, owner, PATIENCE_S))
+        storage = patiently(lambda: once_made(lambda: Database(where, owner, PATIENCE_S)))
     except AwayError as error:
         remedy = "end the process that holds it" if is_file(where) else "start the server, or give the --storage of one that runs"
         raise StudyError(f"{error}; {remedy}") from None
     except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError, UnicodeError) as error:
         if is_file(where):
-            repair = f"`python -m study.doctor {folder} --fix` repairs it"
+            own = f"`python -m study.doctor {folder} --fix` repairs it"
+            repair = own if url is None else "restore it from a copy, or give another --storage"
             raise StudyError(f"{mask_secrets(url or str(path))}: {first_line(error)}; {repair}") from None
         raise StudyError(refusal(where, error)) from None
+    except (ValueError, TypeError) as error:  # a driver's, for an option that it cannot use
+        if url is None:
+            raise
+        raise StudyError(f"{mask_secrets(where)}: {first_line(error)}; correct what follows the '?' of the URL") from None
     except ModuleNotFoundError as error:
         raise StudyError(driver_missing(error)) from None
     except (RuntimeError, AssertionError) as error:  # how Optuna says that the tables are older than its notes of versions
@@ -125,6 +131,19 @@ def check_server(url: str, folder: Path, header: StudyHeader) -> None:
     storage = open_storage(Path(), url)
     try:
         check_owner(storage, header.name, owner_of(folder, header))
+    finally:
+        storage.engine.dispose()
+
+
+def claim_server(url: str, folder: Path, header: StudyHeader) -> None:
+    """Make the study the owner of its name in a database that others use. Raises StudyError where another was faster.
+
+    Its confirm runs' Optuna study is what every study has, whatever it searches: whose that is, his are the others.
+    """
+    check_server(url, folder, header)
+    storage = open_storage(folder, url)
+    try:
+        TrialBook(storage, confirm_study(header.name))
     finally:
         storage.engine.dispose()
 
@@ -210,13 +229,16 @@ class TrialBook:
         try:
             study_id = storage.get_study_id_from_name(self.name)
         except KeyError:
-            study_id = storage.create_new_study([StudyDirection.MAXIMIZE], self.name)
+            with suppress(optuna.exceptions.DuplicatedStudyError):  # another has just made it; whose it is is asked next
+                storage.create_new_study([StudyDirection.MAXIMIZE], self.name)
+            study_id = storage.get_study_id_from_name(self.name)
         if owner is not None:
-            noted = storage.get_study_user_attrs(study_id)
+            noted = {BEGUN: claim(storage, study_id, BEGUN, owner.begun)}
+            if noted[BEGUN] == owner.begun:
+                noted[FOLDER] = claim(storage, study_id, FOLDER, owner.folder)
             owner.check_trials(self.name, noted)
-            for key, value in ((BEGUN, owner.begun), (FOLDER, owner.folder)):
-                if noted.get(key) != value:
-                    storage.set_study_user_attr(study_id, key, value)
+            if noted[FOLDER] != owner.folder:
+                storage.set_study_user_attr(study_id, FOLDER, owner.folder)
         return study_id
 
     @property

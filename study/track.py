@@ -254,6 +254,10 @@ class Tracker:
     def _refuse_one(self, what: Note | Winner, error: Exception) -> None:
         """MLflow does not take one run: try again behind the others, then leave it to the doctor."""
         name = what.folder if isinstance(what, Note) else f"the winner of {what[0]}"
+        if isinstance(what, tuple) and isinstance(error, StudyError):  # it is ours, not MLflow's, and will not pass
+            self._say(f"{name} is not registered in MLflow ({error}); `python -m study.doctor {self._folder} --fix` mends that")
+            self._given_up.add(name)
+            return self._drop(what)
         refusals = self._refusals[name] = self._refusals.get(name, 0) + 1
         if refusals < REFUSALS:
             self._put_last(what)

@@ -12,10 +12,12 @@ import json
 import os
 import platform
 import random
+import secrets
 import shutil
 import sys
 import time
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from sermtl.errors import CheckpointError, CorpusError, SermtlError
 from sermtl.files import NO_ROOM, sha256, write_text
 from sermtl.splits import SPLIT_KNOBS
 from study.cluster import tune
-from study.job import Job, Report
+from study.job import Job, Report, left_by
 from study.lock import session_of
 from study.shared_store import NodeError, check_workplace, open_corpus
 
@@ -87,7 +89,7 @@ class Attempt:
     """
 
     def __init__(self, job: Job) -> None:
-        self.job, self.spoiled = job, False
+        self.job, self.spoiled = replace(job, attempt=secrets.token_hex(8)), False
         self._began = self._saved = time.monotonic()
         self._before_s = _spent_s(job.folder)
         self._epochs: Generator[Any, None, None] | None = None
@@ -97,7 +99,7 @@ class Attempt:
 
     def step(self) -> Report:
         """Train until the driver should hear of it: a rung, the end, a failure, or half a second."""
-        report = Report([])
+        report = Report([], attempt=self.job.attempt)
         try:
             self._train(report)
         except Exception as error:
@@ -142,6 +144,7 @@ class Attempt:
     def _start(self) -> Generator[Any, None, None]:
         place, config = self.job.place, make_config(self.job.config)
         check_workplace(place)
+        self._begin()
         corpus, checkpoint = open_corpus(place.corpus, place.checksum), self.job.folder / "checkpoint.pt"
         self._epochs = imported(place.epochs)(
             config,
@@ -169,16 +172,24 @@ class Attempt:
         if job.finish is not None:
             report.result = imported(job.finish)(job, open_corpus(job.place.corpus, job.place.checksum), result.run)
         value = report.rows[-1].get("value")
-        if job.keep is not None and (value is None or value >= job.keep) and self._is_ours():
-            result.run.export(job.folder / "model.pt")
-            report.model = sha256(job.folder / "model.pt")
+        if job.keep is not None and (value is None or value >= job.keep):
+            model = left_by(job.attempt, job.folder / "model.pt")
+            result.run.export(model)
+            report.model = sha256(model)
         report.confusion = {task: counts.tolist() for task, counts in result.confusion.items()}
         report.state = "complete"
 
     def save(self) -> None:
-        """Write the checkpoint, whole, unless another driver has taken the study over."""
-        if self._run is not None and self._is_ours():
-            self._run.save(self.job.folder / "checkpoint.pt")
+        """Write the checkpoint, whole, unless the trial is another attempt's by now."""
+        if self._run is None or not self._is_ours():
+            return
+        path = self.job.folder / "checkpoint.pt"
+        written = left_by(self.job.attempt, path)
+        self._run.save(written)
+        if not self._is_ours():  # since it began to write, which may be long ago
+            written.unlink(missing_ok=True)
+        else:
+            written.replace(path)
             self._saved_epochs = int(self._run.history[-1]["epoch"])
             self._note_spent()
             self._saved = time.monotonic()
@@ -192,9 +203,27 @@ class Attempt:
             self._epochs.close()
         self._epochs = self._run = None
 
+    def _begin(self) -> None:
+        """From now on the trial is this attempt's: an earlier one, should it still go on somewhere, saves nothing any more."""
+        try:
+            self._last.parent.mkdir(parents=True, exist_ok=True)
+            self._last.write_text(self.job.attempt, encoding="utf-8")
+        except PermissionError as error:
+            what = f"cannot write in the study's folder {self.job.place.folder} ({error.strerror})"
+            raise NodeError(f"node {platform.node()} {what}; let its user write there") from None
+
+    @property
+    def _last(self) -> Path:
+        """Names the trial's last attempt."""
+        return self.job.folder / "attempt"
+
     def _is_ours(self) -> bool:
         place = self.job.place
-        return not place.session or session_of(Path(place.folder)) == place.session
+        if place.session and session_of(Path(place.folder)) != place.session:
+            return False
+        with contextlib.suppress(OSError, ValueError):
+            return self._last.read_text(encoding="utf-8") == self.job.attempt
+        return False
 
     @functools.cached_property
     def _device(self) -> str:

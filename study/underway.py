@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from sermtl.errors import StudyError
-from study.database import check_mlflow, check_optuna, engine, is_file, read_only, refusal
+from study.database import check_mlflow, check_optuna, engine, for_reading, is_file, read_only, refusal
 from study.identity import Identity
 
 RUNNING = """
@@ -35,7 +35,7 @@ def running_trials(folder: Path, study: str, storage: str | None = None) -> list
 
     storage: the URL of a database server. Raises StudyError when it does not answer.
     """
-    url = storage or read_only(folder / "optuna.db")
+    url = for_reading(storage) if storage else read_only(folder / "optuna.db")
     start = f"{study}/"
     try:
         with engine(url).connect() as database:
@@ -53,7 +53,7 @@ def outdated(folder: Path, storage: str | None = None) -> list[str]:
     """One line for each database of the study that another version of its library has written: what upgrades it."""
     files = {folder / "mlflow.db": check_mlflow} | ({} if storage else {folder / "optuna.db": check_optuna})
     checks = [(check, read_only(path), f"sqlite:///{path.resolve()}") for path, check in files.items() if path.exists()]
-    checks += [(check_optuna, storage, storage)] if storage else []
+    checks += [(check_optuna, for_reading(storage), storage)] if storage else []
     found = []
     for check, url, shown in checks:
         try:

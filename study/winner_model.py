@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from urllib.parse import unquote, urlsplit
 import sermtl
 from sermtl.config import make_config
 from sermtl.errors import CheckpointError, StudyError, UserError
-from sermtl.files import sha256, whole_file
+from sermtl.files import odd, sha256, whole_file
 from study.header import StudyHeader
+from study.mlflow_connection import unreachable
 from study.mlflow_runs import MlflowRuns, data_tags
 from study.record import TrialRecord
 
@@ -66,17 +69,21 @@ def register_winner(store: MlflowRuns, arm: str, record: TrialRecord, run_id: st
 
 def strange_model(header: StudyHeader, record: TrialRecord, path: Path) -> str | None:
     """Why a file is not the model of that run, None where it is: the one that it left, or one trained again from its recipe."""
-    if record.model is not None and sha256(path) == record.model:
-        return None
-    from sermtl.checkpoint import check_same, read_weights  # brings torch
-
+    if (what := odd(path)) is not None:
+        return f"is {what}"
     try:
+        if record.model is not None and sha256(path) == record.model:
+            return None
+        from sermtl.checkpoint import check_same, read_weights  # brings torch
+
         values = read_weights(path)
         told = {"corpus": values["corpus"]["checksum"], "split": values["split"], "config": _knobs(json.loads(values["config"]))}
         own = {"corpus": header.corpus.checksum, "split": record.identity.split, "config": _knobs(record.config)}
         check_same(path, {key: str(value) for key, value in told.items()}, own)
     except CheckpointError as error:
         return str(error).removeprefix(f"{path}: ").partition(";")[0]
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     except (UserError, LookupError, TypeError, ValueError) as error:
         return f"does not tell of which run it is ({error})"
     return None
@@ -104,20 +111,42 @@ def holds_model(version: Any) -> bool:
     return source.scheme not in ("", "file") or (Path(unquote(source.path)) / KEPT_AT).is_file()
 
 
-def fetch_model(store: MlflowRuns, record: TrialRecord, to: Path) -> bool:
-    """Copy a winner's model out of the registry; False where it is not there. Raises whatever MLflow and the network raise."""
+def misregistered(store: MlflowRuns, record: TrialRecord, run_id: str, own: Path) -> Iterator[tuple[Any, str]]:
+    """Versions of the run's model that hold another file, and why it is not the run's. own: where the run keeps its model."""
+    for made in versions(store, record, run_id):
+        with kept_file(store, made) as found:
+            why = None if found is None else strange_model(store.header, record, found)
+            if found is not None and why is None and own.is_file() and sha256(own) == record.model != sha256(found):
+                why = "is not the one that the run left"
+        if why is not None:
+            yield made, why
+
+
+@contextmanager
+def kept_file(store: MlflowRuns, made: Any) -> Iterator[Path | None]:
+    """A version's model file, fetched where it lies on a server; None where it is not there, or this host may not have it."""
     from mlflow.artifacts import download_artifacts
 
+    with tempfile.TemporaryDirectory() as folder:
+        found = None
+        if holds_model(made):
+            try:
+                found = Path(download_artifacts(f"{made.source}/{KEPT_AT}", dst_path=folder, tracking_uri=store.uri))
+            except Exception as error:  # whatever MLflow and the store of its files raise
+                if unreachable(error):
+                    raise
+        yield found
+
+
+def fetch_model(store: MlflowRuns, record: TrialRecord, to: Path) -> bool:
+    """Copy a winner's model out of the registry; False where it is not there. Raises what `kept_file` raises."""
     run_id = store.find(record.identity.label)
     for made in versions(store, record, run_id) if run_id else []:
-        if holds_model(made):
-            with tempfile.TemporaryDirectory() as folder:
-                found = download_artifacts(f"{made.source}/{KEPT_AT}", dst_path=folder, tracking_uri=store.uri)
-                if strange_model(store.header, record, Path(found)) is not None:
-                    continue
+        with kept_file(store, made) as found:
+            if found is not None and strange_model(store.header, record, found) is None:
                 with whole_file(to) as temporary:
                     shutil.copyfile(found, temporary)
-            return True
+                return True
     return False
 
 

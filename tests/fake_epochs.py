@@ -28,7 +28,7 @@ class FakeRun:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
+        part = path.with_name(f"{path.name}.writing")
         part.write_text(json.dumps(self.history))
         part.replace(path)
 

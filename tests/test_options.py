@@ -23,6 +23,31 @@ def test_the_options_are_these_and_each_is_explained() -> None:
     assert all(action.help for action in actions)
 
 
+def test_a_database_file_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command from another folder would begin another one."""
+    monkeypatch.chdir(tmp_path)
+    options = read_options(["--storage", "sqlite:///optuna.db", "--tracking-uri", "sqlite:///mlflow.db"])
+    assert (options.storage, options.tracking_uri) == (f"sqlite:///{tmp_path}/optuna.db", f"sqlite:///{tmp_path}/mlflow.db")
+    server = "postgresql+psycopg://ann:p%40ss@host:5432/optuna"
+    assert read_options(["--storage", server]).storage == server
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--storage", "sqlite://"], "sqlite://: is in memory and gone with the process; name a file"),
+        (["--storage", "sqlite:///:memory:"], "is in memory and gone with the process; name a file"),
+        (["--tracking-uri", "sqlite:///:memory:"], "is in memory and gone with the process; name a file"),
+        (["--tracking-uri", "sqlite:///x.db?timeout=3"], "takes no options; leave out what follows the '?'"),
+        (["--storage", "optuna.db"], "not the URL of a database that can be used; write it as"),
+    ],
+)
+def test_a_database_that_cannot_hold_a_study_is_refused(given: list[str], told: str) -> None:
+    with pytest.raises(StudyError) as raised:
+        read_options(given)
+    assert told in str(raised.value)
+
+
 def test_the_synthetic_corpus_is_small_and_a_real_one_full() -> None:
     assert read_options([]).size == "small"
     assert read_options(["--corpus", "x.arrow"]).size == "full"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import study.run
 from sermtl.config import read_config
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
+from study import doctor
 from study.cost import Cost
 from study.declare import make_header, study_name
 from study.header import StudyHeader
@@ -154,6 +156,21 @@ def test_the_same_command_only_renders_again(ran: Ran) -> None:
     assert main(ran.command) == 0
     assert {path: path.stat().st_mtime_ns for path in (ran.folder / "records").rglob("*.json")} == before
     assert (ran.folder / "report" / "index.html").read_bytes() == page
+
+
+def test_a_study_keeps_its_name_in_a_renamed_folder(ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    renamed = ran.folder.with_name("renamed")
+    shutil.copytree(ran.folder, renamed)
+    records = [record.identity for record in read_records(renamed)]
+    assert main([*ran.command, "--name", "renamed"]) == 0
+    assert "study   demo: Does the speaker help?" in capsys.readouterr().out
+    assert [record.identity for record in read_records(renamed)] == records
+    storage = f"sqlite:///{renamed / 'optuna.db'}"
+    assert {name.partition("/")[0] for name in optuna.get_all_study_names(storage)} == {"demo"}
+    with closing(sqlite3.connect(renamed / "mlflow.db")) as database:
+        assert database.execute("SELECT name FROM experiments WHERE name != 'Default'").fetchall() == [("demo",)]
+    assert doctor.main([str(renamed)]) == 0
+    assert "demo: all stores agree" in capsys.readouterr().out
 
 
 def test_a_lost_database_is_filled_from_the_records(ran: Ran) -> None:

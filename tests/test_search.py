@@ -9,7 +9,7 @@ import pytest
 
 from sermtl.corpus import Corpus
 from study.execute import Plan
-from study.job import Job, Report
+from study.job import Job, Report, left_by
 from study.journal import Journal
 from study.record import read_records
 from study.search import ArmSearch, least_far_along
@@ -35,6 +35,11 @@ def run(journal: Journal, taken: Any, value: float = 0.5) -> Job:
     rows = [{"epoch": float(epoch), "value": value} for epoch in range(1, job.epochs + 1)]
     journal.report(job.label, Report(rows, "complete", device_s=1.0))
     return job
+
+
+def leave_model(job: Job, attempt: str, weights: bytes) -> None:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    left_by(attempt, job.folder / "model.pt").write_bytes(weights)
 
 
 def test_arms_get_the_same_draws_and_a_continued_search_does_not_repeat_them(tmp_path: Path, tiny_corpus: Corpus) -> None:
@@ -88,14 +93,30 @@ def test_of_two_equal_trials_the_earlier_is_the_best_whichever_ends_first(tmp_pa
         journal.start(*one)
     for one in (taken[first], taken[1 - first]):
         rows = [{"epoch": float(epoch), "value": 0.5} for epoch in range(1, one[0].epochs + 1)]
-        one[0].folder.mkdir(parents=True)
-        (one[0].folder / "model.pt").write_bytes(b"weights")
-        journal.report(one[0].label, Report(rows, "complete", device_s=1.0))
+        leave_model(one[0], "only", b"weights")
+        journal.report(one[0].label, Report(rows, "complete", device_s=1.0, model="0" * 64, attempt="only"))
     best = plan.folder / "checkpoints" / taken[0][0].identity.folder / "model.pt"
     assert list((plan.folder / "checkpoints").rglob("model.pt")) == [best]
     mtl, _ = searches(plan, Journal(plan.folder, plan.tracker, plan.view))
     mtl.settle(read_records(plan.folder))
     assert list((plan.folder / "checkpoints").rglob("model.pt")) == [best]
+
+
+def test_a_trial_s_model_is_that_of_the_attempt_which_ended_it(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """Another one, e.g. of a killed driver, may go on and leave its own before the trial has ended, or after."""
+    plan = toy_plan(tmp_path, tiny_corpus, trials=4)
+    journal = Journal(plan.folder, plan.tracker, plan.view)
+    taken = searches(plan, journal)[0].take()
+    assert taken is not None
+    job = taken[0]
+    journal.start(*taken)
+    rows = [{"epoch": float(epoch), "value": 0.5} for epoch in range(1, job.epochs + 1)]
+    leave_model(job, "outlived", b"of no record")
+    leave_model(job, "last", b"of the record")
+    journal.report(job.label, Report(rows, "complete", device_s=1.0, model="0" * 64, attempt="last"))
+    assert [path.name for path in job.folder.iterdir()] == ["model.pt"]
+    leave_model(job, "outlived", b"of no record")
+    assert (job.folder / "model.pt").read_bytes() == b"of the record"
 
 
 def test_a_drawn_trial_is_whole_in_the_database_at_once(tmp_path: Path, tiny_corpus: Corpus) -> None:

@@ -15,7 +15,7 @@ from sermtl.errors import StudyError, run_command
 from study.lock import lock_study
 from study.status import find_study, lock_holder, main, read_standing, show_study, wanted_runs
 from study.store import database_path, open_storage
-from study.underway import running_trials
+from study.underway import outdated, running_trials
 from tests.tracked import identity, keep, make_header, make_record, new_study
 
 
@@ -55,6 +55,12 @@ def test_a_stopped_study_tells_what_is_left_and_how_to_go_on(folder: Path) -> No
     assert confirm == ["emotion.mtl", "1/2", "0", "0", "1", "4", "s"]
 
 
+def test_a_study_in_a_renamed_folder_goes_on_there(folder: Path) -> None:
+    assert "--name" not in said(folder)
+    [words_] = words(said(folder.rename(folder.with_name("other"))), "go on")
+    assert words_[-2:] == ["--name", "other"]
+
+
 def test_reading_changes_nothing(folder: Path) -> None:
     open_storage(folder).engine.dispose()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -77,6 +83,12 @@ def test_a_running_study_names_its_process_and_trials(folder: Path) -> None:
     study.tell(trial, 0.5)
     assert running_trials(folder, "demo") == []
     storage.engine.dispose()
+
+
+def test_looking_for_a_database_that_is_gone_does_not_make_it(tmp_path: Path) -> None:
+    assert running_trials(tmp_path, "demo", f"sqlite:///{tmp_path}/gone.db") == []
+    assert outdated(tmp_path, f"sqlite:///{tmp_path}/gone.db") == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_database_does_not_stop_the_telling(folder: Path) -> None:

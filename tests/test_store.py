@@ -98,10 +98,28 @@ def test_a_database_of_another_optuna_names_the_upgrade(tmp_path: Path) -> None:
         open_storage(tmp_path)
 
 
-def test_a_database_server_that_is_away_is_one_clear_line_without_its_password(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sqlite:////{folder}/no/such/x.db", "unable to open database file; restore it from a copy, or give another --storage"),
+        ("sqlite:////{folder}/text", "file is not a database; restore it from a copy, or give another --storage"),
+        (
+            "sqlite:////{folder}/x.db?timeout=abc",
+            "could not convert string to float: 'abc'; correct what follows the '?' of the URL",
+        ),
+        (
+            "postgresql+psycopg://u@127.0.0.1:1/d?colour=red",
+            "connection option \"colour\"; correct what follows the '?' of the URL",
+        ),
+        ("mysql+nosuchdriver://u@h/d", "not the URL of a database that can be used"),
+        ("mysql+pymysql://u@h/d", "driver 'pymysql' is not installed; install it, or `pip install 'psycopg[binary]'` and write"),
+    ],
+)
+def test_a_database_elsewhere_that_cannot_be_used_is_one_clear_line(tmp_path: Path, url: str, told: str) -> None:
+    (tmp_path / "text").write_text("not a database at all" * 100)
     with pytest.raises(StudyError) as raised:
-        open_storage(tmp_path, f"sqlite:////{tmp_path}/no/such/folder/x.db")
-    assert "unable to open database file" in str(raised.value)
+        open_storage(tmp_path, url.format(folder=tmp_path))
+    assert told in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import torch
 
 from sermtl.corpus import Corpus
 from study.identity import Identity
-from study.job import Job, Report, Workplace
+from study.job import Job, Report, Workplace, left_by
 from study.lock import lock_study
 from study.trial import Attempt, clean_process
+from tests.fake_epochs import FakeRun
 
 IDENTITY = Identity("toy", "emotion.mtl", 3, "search", "speaker-s0", 10_003)
 
@@ -32,6 +33,11 @@ def epochs(report: Report) -> list[int]:
     return [int(row["epoch"]) for row in report.rows]
 
 
+def left(job: Job) -> list[Path]:
+    """The models that attempts have left for the driver to take."""
+    return list(job.folder.glob(".model.pt.*"))
+
+
 def at(job: Job, generator: str, seed: int = 0, checkpoint_s: float = 30.0) -> Job:
     """The job with another stand-in for training."""
     place = replace(job.place, epochs=f"tests.fake_epochs:{generator}", checkpoint_s=checkpoint_s)
@@ -45,7 +51,7 @@ def test_an_attempt_reports_at_rungs_and_at_the_end(job: Job) -> None:
     assert [report.state for report in reports] == ["running", "running", "complete"]
     assert all(row["value"] == row["emotion_uar"] for report in reports for row in report.rows)
     assert reports[-1].confusion == {"emotion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
-    assert (job.folder / "model.pt").exists()  # better than the best so far
+    assert left(job) == [left_by(reports[-1].attempt, job.folder / "model.pt")]  # better than the best so far
     assert not (job.folder / "checkpoint.pt").exists()
     assert Report.from_json(reports[-1].to_json()) == reports[-1]
 
@@ -60,14 +66,14 @@ def test_a_report_says_in_which_precision_it_trained(job: Job, precision: str, d
 def test_a_model_that_is_not_the_best_is_not_kept(job: Job) -> None:
     attempt = Attempt(replace(job, keep=0.999, rungs=()))
     assert attempt.step().state == "complete"
-    assert not (job.folder / "model.pt").exists()
+    assert left(job) == []
 
 
 def test_a_model_as_good_as_the_best_is_kept(job: Job) -> None:
     """Of two equal trials the earlier one wins, which may be the one that ends later."""
     value = Attempt(replace(job, rungs=())).step().rows[-1]["value"]
     assert Attempt(replace(job, keep=value, rungs=())).step().state == "complete"
-    assert (job.folder / "model.pt").exists()
+    assert len(left(job)) == 1
 
 
 def test_an_attempt_goes_on_from_the_checkpoint_and_reports_the_whole_history(job: Job) -> None:
@@ -143,6 +149,57 @@ def test_a_worker_of_a_driver_that_was_replaced_touches_nothing(job: Job, tmp_pa
     with lock_study(tmp_path):
         attempt.save()
     assert not (job.folder / "checkpoint.pt").exists()
+
+
+def test_of_two_attempts_only_the_last_saves(job: Job) -> None:
+    """A node that was cut off goes on with a trial that has begun again elsewhere, under the same driver."""
+    first, second = Attempt(at(job, "noop")), Attempt(at(job, "noop"))
+    first.step()
+    first.save()
+    kept = (job.folder / "checkpoint.pt").read_bytes()
+    assert epochs(second.step()) == [1, 2, 3, 4]
+    first.step()
+    first.save()
+    assert (job.folder / "checkpoint.pt").read_bytes() == kept
+    second.save()
+    assert len(json.loads((job.folder / "checkpoint.pt").read_text())) == 4
+    assert sorted(path.name for path in job.folder.iterdir()) == ["attempt", "checkpoint.pt", "spent.json"]
+
+
+def test_an_attempt_that_is_overtaken_while_it_writes_its_checkpoint_does_not_publish_it(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Attempt(job)
+    first.step()
+    write = FakeRun.save
+
+    def write_and_be_overtaken(run: FakeRun, path: Path) -> None:
+        write(run, path)
+        Attempt(job).step()
+
+    monkeypatch.setattr(FakeRun, "save", write_and_be_overtaken)
+    first.save()
+    assert [path.name for path in job.folder.iterdir()] == ["attempt"]
+
+
+def test_what_two_attempts_leave_lies_in_two_places(job: Job) -> None:
+    """The driver then takes the one of which it is told: see test_search."""
+    reports = [Attempt(replace(job, keep=0.1, rungs=())).step() for _ in range(2)]
+    assert {left_by(report.attempt, job.folder / "model.pt") for report in reports} == set(left(job))
+    assert len(left(job)) == 2
+
+
+def test_a_node_that_may_not_write_in_the_study_s_folder_is_named(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path, text: str, **given: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "write_text", forbidden)
+    report = Attempt(job).step()
+    assert report.state == "unsuited"
+    assert report.reason is not None
+    assert report.reason.endswith(
+        f"cannot write in the study's folder {job.place.folder} (Permission denied); let its user write there"
+    )
 
 
 def test_a_reused_process_starts_clean() -> None:

@@ -175,7 +175,7 @@ def nothing_is_left_over(stores: Stores, asked: Asked) -> Verdict:
     wrong = [
         str(p.relative_to(stores.folder))
         for p in files
-        if re.search(r"\.part|\.tmp|-journal$|^spent\.json$|^checkpoint\.pt$", p.name)
+        if re.search(r"\.part|\.tmp|-journal$|^spent\.json$|^attempt$|^checkpoint\.pt$", p.name)
     ]
     root = stores.folder / "checkpoints"
     wrong += [

@@ -1,6 +1,7 @@
 """The doctor on the models of the searches' best: what is lost is said, and comes back from where it still is."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ from study.header import StudyHeader, read_header
 from study.mlflow_connection import default_uri
 from study.mlflow_runs import MlflowRuns
 from study.record import read_record
-from study.winner_model import register_winner
+from study.track import Tracker
+from study.winner_model import KEPT_AT, register_winner
 from tests.doctor.doctored import MTL0, WEIGHTS, case_of, found, repaired
 from tests.tracked import keep
 
@@ -90,6 +92,72 @@ def test_a_damaged_model_comes_back_from_mlflows_registry(registered: Path, mode
     model.write_bytes(b"weighty")
     assert repaired(registered)[-1] == f"{MTL0}: model.pt fetched from MLflow's registry"
     assert model.read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("spoil", ["cut", "garbage", "empty", "folder", "link"])
+def test_a_model_that_cannot_be_read_is_said_in_a_line_and_not_registered(folder: Path, model: Path, spoil: str) -> None:
+    write_model(model, MTL0)
+    whole = model.read_bytes()
+    model.unlink()
+    if spoil == "folder":
+        model.mkdir()
+        (model / "data.pkl").touch()
+    elif spoil == "link":
+        model.symlink_to("nowhere.pt")
+    else:
+        model.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\0garbage" * 999, "empty": b""}[spoil])
+    (folder / "winners").mkdir()
+    (folder / "winners" / "emotion.mtl-search0.toml").touch()
+    line = found(folder)[0]
+    assert re.fullmatch(
+        rf"checkpoints checkpoints/{MTL0}/model.pt: (is a folder|is a link to nowhere|not a checkpoint or .*)", line
+    )
+    record, store, said = read_record(folder / "records" / f"{MTL0}.json"), MlflowRuns(*place_of(folder)), []
+    with pytest.raises(StudyError, match=r"model\.pt"):
+        register_winner(store, "emotion.mtl", record, store.find(record.identity.label), model)
+    tracker = Tracker(folder, read_header(folder), None, said.append)
+    tracker.winner("emotion.mtl", record, model)
+    assert tracker.close() == 1
+    assert said[0].startswith("the winner of emotion.mtl is not registered in MLflow (")
+    assert store.client.search_registered_models() == []
+    left, done = examine(case_of(folder), fix=True)
+    assert done[0].startswith(f"checkpoints/{MTL0}/model.pt: set aside as model.pt.damaged-1 (")
+    assert [finding.what.partition(":")[0] for finding in left] == [MTL0]  # has none now: the line tells what trains it again
+    assert store.client.search_registered_models() == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_registered_model_of_another_run_is_said_and_taken_out(registered: Path, model: Path, kept: bool) -> None:
+    """It was registered by a version that did not compare digests, or changed since."""
+    [there] = (registered / "mlartifacts").rglob("model.pt")
+    elsewhere = model.with_name("elsewhere.pt")
+    write_model(elsewhere, "emotion.mtl/search-0/00002")
+    elsewhere.rename(there)
+    if not kept:
+        model.unlink()
+    why = "is of a run with another config (learning_rate = 0.006666666666666667, not 0.02)"
+    assert found(registered)[0] == f"mlflow emotion.mtl search 0: version 1 of its winner's model in MLflow's registry {why}"
+    left, done = examine(case_of(registered), fix=True)
+    assert done[0] == "emotion.mtl search 0: version 1 of demo-emotion.mtl deleted from MLflow's registry"
+    client = MlflowRuns(*place_of(registered)).client
+    if kept:
+        assert (left, done[1:]) == ([], ["emotion.mtl search 0: registered"])
+        source = str(client.get_model_version_by_alias("demo-emotion.mtl", "winner").source).removeprefix("file://")
+        assert (Path(source) / KEPT_AT).read_bytes() == WEIGHTS
+    else:
+        assert "has no model.pt" in left[0].what
+        assert client.search_model_versions("name='demo-emotion.mtl'") == []
+
+
+def test_a_registered_model_of_the_same_recipe_is_not_the_one_that_the_run_left(registered: Path, model: Path) -> None:
+    [there] = (registered / "mlartifacts").rglob("model.pt")
+    again = model.with_name("again.pt")
+    write_model(again, MTL0)
+    shutil.copy(again, there)
+    why = "version 1 of its winner's model in MLflow's registry is not the one that the run left"
+    assert found(registered) == [f"mlflow emotion.mtl search 0: {why}"]
+    again.rename(model)  # trained again, since the run's own was lost
+    assert found(registered) == []
 
 
 def test_a_record_of_before_digests_knows_its_model_by_what_that_tells(folder: Path, model: Path) -> None:
