@@ -2,7 +2,7 @@
 
     python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
     python -m study.calibration --studies 200 --folder x    a coarser look, written below x
-    python -m study.calibration --searches 2 3              measures those of the crossed cells again, and keeps the other rates
+    python -m study.calibration --only searches draws       measures those cells again, and keeps the other rates
 
 Every cell has a random generator of its own, so that `--jobs` changes no number.
 """
@@ -27,7 +27,9 @@ from study.simulated import CLIPS, MARGIN, PAIR_LEVELS, PAIR_SD, PAIRS_EACH, SD,
 SPEAKERS, SEEDS, SEED_SDS = (6, 24, 91), (3, 5, 10, 30), (0.005, 0.02)
 SEARCHES, SEARCH_SDS = (1, 2, 3), (0.0, 0.015)
 FOLDS, SPEAKERS_EACH, FOLD_SEEDS = (2, 3, 5, 10), (1, 4, 18), (3, 5, 10)
+DRAWS, TESTED, DRAW_SEEDS = (2, 3, 5, 10), ((6, 24), (24, 91)), (3, 5, 10)  # tested: speakers of a test part, and of all
 PAIR_SPEAKERS, PAIR_SEEDS = (6, 24, 91), (3, 5, 10)
+GROUPS = ("crossed", "searches", "folds", "draws", "pairs")  # of cells, to be measured again by themselves; searches: several
 STUDIES = 2000
 BOOTSTRAPPED = 300  # studies a cell whose bootstrap interval is looked at too, with BOOTSTRAP_RESAMPLES
 BOOTSTRAP_RESAMPLES = 1000
@@ -37,7 +39,7 @@ POWER_SIZES = ((6, 5), (24, 5), (24, 10), (91, 10), (91, 30))
 def measure(cell: Cell, seed: int = 0) -> Cell:
     """The cell with its rates, from `cell.studies` simulated studies."""
     found = list(studies(cell.studies, seed, cell))
-    looked_at = cell.searches == 1 and cell.layout != "pairs"
+    looked_at = cell.searches == 1 and not cell.draws and cell.layout != "pairs"
     bootstrapped = studies(min(BOOTSTRAPPED, cell.studies), seed, cell, resamples=BOOTSTRAP_RESAMPLES) if looked_at else ()
     return replace(
         cell,
@@ -92,13 +94,23 @@ def grid(n: int) -> list[Cell]:
             cell("folds", folds * each, j, 1, sd, rsd, folds)
             for rsd, folds, each, j, sd in itertools.product(SEARCH_SDS, FOLDS, SPEAKERS_EACH, FOLD_SEEDS, SEED_SDS)
         ),
+        *(
+            replace(cell("draws", each, j, 1, sd, rsd), draws=draws, pool=pool)
+            for rsd, draws, (each, pool), j, sd in itertools.product(SEARCH_SDS, DRAWS, TESTED, DRAW_SEEDS, SEED_SDS)
+        ),
         *(cell("pairs", i, j, 1, sd, 0.0) for i, j, sd in itertools.product(PAIR_SPEAKERS, PAIR_SEEDS, SEED_SDS)),
     ]
 
 
 def kind(cell: Cell) -> tuple[object, ...]:
     """What is simulated in a cell: all but its rates."""
-    return cell.layout, cell.speakers, cell.seeds, cell.searches, cell.folds, cell.seed_sd, cell.search_sd, cell.studies
+    size = cell.speakers, cell.seeds, cell.searches, cell.folds, cell.draws, cell.pool
+    return cell.layout, *size, cell.seed_sd, cell.search_sd, cell.studies
+
+
+def group(cell: Cell) -> str:
+    """Which of `GROUPS` a cell belongs to."""
+    return "searches" if cell.layout == "crossed" and cell.searches > 1 else cell.layout
 
 
 # ---- the page ------------------------------------------------------------------------------------------------------
@@ -108,7 +120,7 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1, 
     """docs/calibration.md. new: how many of the cells were measured in this time (default: all)."""
     n = cells[0].studies
     error = 100 * np.sqrt(NOMINAL_COVERAGE * (1 - NOMINAL_COVERAGE) / n)
-    refused = [cell for cell in cells if cell.misses and (cell.searches > 1 or cell.folds or not cell.search_sd)]
+    refused = [cell for cell in cells if cell.misses and (cell.searches > 1 or cell.folds or cell.draws or not cell.search_sd)]
     lines = [
         "# How often the verdict errs",
         "",
@@ -138,6 +150,9 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1, 
     for search_sd in SEARCH_SDS:
         mine = [cell for cell in cells if cell.layout == "folds" and cell.search_sd == search_sd]
         lines += _table(f"Folds over all speakers, a search in each, {_differing(search_sd)}", FOLDS_WORDS, mine)
+    for search_sd in SEARCH_SDS:
+        mine = [cell for cell in cells if cell.layout == "draws" and cell.search_sd == search_sd]
+        lines += _table(f"Draws of the split, a search in each, {_differing(search_sd)}", DRAWS_WORDS, mine)
     lines += _table("Verification pairs", PAIRS_WORDS, [cell for cell in cells if cell.layout == "pairs"])
     lines += _power_table(powers)
     lines += [
@@ -149,10 +164,10 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1, 
 
 
 def _listed(cells: list[Cell]) -> str:
-    sizes = sorted({(cell.layout, cell.searches, cell.folds, cell.speakers, cell.seeds) for cell in cells})
     words = {"crossed": "{r} search{es}, {i} speakers x {j} seeds", "folds": "{i} speakers in {f} folds x {j} seeds"}
-    words["pairs"] = "verification pairs of {i} speakers x {j} seeds"
-    named = (words[layout].format(r=r, es="es" * (r > 1), f=f, i=i, j=j) for layout, r, f, i, j in sizes)
+    words |= {"draws": "{d} draws of {i} speakers x {j} seeds", "pairs": "verification pairs of {i} speakers x {j} seeds"}
+    sizes = sorted({(c.layout, c.searches, c.folds, c.draws, c.speakers, c.seeds) for c in cells})
+    named = (words[layout].format(r=r, es="es" * (r > 1), f=f, d=d, i=i, j=j) for layout, r, f, d, i, j in sizes)
     return "; ".join(named) or "none"
 
 
@@ -162,6 +177,10 @@ def _differing(search_sd: float) -> str:
 
 ONE_SEARCH = ("What one search cannot know: the interval is for the chosen settings only, and the report says so.",)
 FOLDS_WORDS = ("A seed's own effect is the same in every fold. What is not simulated: that the folds' training speakers overlap.",)
+DRAWS_WORDS = (
+    "Each draw's test speakers are drawn from all anew, so that some are in several draws and some in none; its search stands for",
+    "its training speakers too. A seed's own effect is the same in every draw.",
+)
 PAIRS_WORDS = (
     f"{PAIRS_EACH} pairs of either kind anchored on each speaker, around {PAIR_LEVELS[0]} and {PAIR_LEVELS[1]} in cosines; "
     + "; ".join(f"{name} sd {sd:.2f}" for name, sd in PAIR_SD.items())
@@ -172,17 +191,18 @@ PAIRS_WORDS = (
 def _table(title: str, words: tuple[str, ...], cells: list[Cell]) -> list[str]:
     if not cells:
         return []
-    folds = bool(cells[0].folds)
+    units = "folds" if cells[0].folds else "draws" if cells[0].draws else ""
     lines = [f"## {title}", "", *(line for text in words for line in (text, ""))]
-    lines += [f"| {'folds | ' * folds}speakers | seeds | seed sd | coverage | p < .05 | verdicts | bootstrap | ± |"]
-    lines += [f"|{'--:|' * (8 + folds)}"]
+    lines += [f"| {units + ' | ' if units else ''}speakers | seeds | seed sd | coverage | p < .05 | verdicts | bootstrap | ± |"]
+    lines += [f"|{'--:|' * (8 + bool(units))}"]
     for c in cells:
         mark = "**" if c.misses else ""
         rates = [
             f"{mark}{_points(c.coverage)}{mark}",
             *(_points(rate) for rate in (c.false_p, c.false_verdicts, c.bootstrap)),
         ]
-        size = [f"{c.folds}"] * folds + [f"{c.speakers}", f"{c.seeds}", f"{100 * c.seed_sd:.1f}"]
+        speakers = f"{c.speakers} of {c.pool}" if c.pool else f"{c.speakers}"
+        size = [f"{c.folds or c.draws}"] * bool(units) + [speakers, f"{c.seeds}", f"{100 * c.seed_sd:.1f}"]
         lines.append("| " + " | ".join([*size, *rates, f"{100 * c.half_width:.1f}"]) + " |")
     return [*lines, ""]
 
@@ -216,18 +236,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies a cell (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s); the numbers do not depend on it")
     parser.add_argument("--folder", type=Path, default=Path("."), help="checkout to write docs/ and study/ of (default: here)")
-    again = "measure only the crossed cells of these numbers of searches; the others keep the rates that this version has"
-    parser.add_argument("--searches", type=int, nargs="+", choices=SEARCHES, metavar="R", help=again)
+    again = "measure only these cells (%(choices)s); the others keep the rates that this version has"
+    parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="CELLS", help=again)
     options = parser.parse_args(arguments)
     if options.studies < 1:
         parser.error(f"--studies must be at least 1, but got {options.studies}")
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, but got {options.jobs}")
     began, every = time.monotonic(), grid(options.studies)
-    todo = [cell for cell in every if not options.searches or (cell.layout == "crossed" and cell.searches in options.searches)]
+    todo = [cell for cell in every if not options.only or group(cell) in options.only]
     rated = {} if len(todo) == len(every) else {kind(cell): cell for cell in measured_cells()}
     if missing := [cell for cell in every if cell not in todo and kind(cell) not in rated]:
-        parser.error(f"--searches keeps the other cells' rates, but this version has none of {kind(missing[0])}; leave it out")
+        parser.error(f"--only keeps the other cells' rates, but this version has none of {kind(missing[0])}; leave it out")
     with ProcessPoolExecutor(options.jobs) as pool:
         for number, cell in enumerate(pool.map(measure, todo), 1):
             rated[kind(cell)] = cell

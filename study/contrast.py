@@ -216,7 +216,8 @@ def contrast(
         },
         seed_differences=tuple(tuple(float(value) for value in row) for row in by_column),
     )
-    return _judged(result, design, layout.searches_or_splits, measured_cells() if cells is None else cells)
+    in_a_run = int((~np.isnan(runs)).sum(axis=0).min()) if runs.size else 0
+    return _judged(result, design, layout.searches_or_splits, in_a_run, measured_cells() if cells is None else cells)
 
 
 def _bootstrap(runs: Array, layout: Layout, resamples: int) -> tuple[float, float]:
@@ -237,9 +238,14 @@ def _decided(c: Contrast) -> Contrast:
     return replace(c, verdict=verdict, reason=reason)
 
 
-def _judged(c: Contrast, design: Design, groups: int, cells: tuple[Cell, ...]) -> Contrast:
-    """The contrast with its verdict, or with the reason why there can be none. groups: searches, or splits where there are more."""
-    refused, caveats = judge(cells, c.n_speakers, c.n_seeds, groups, design.searched, folds=c.n_folds, pairs=design.pairs)
+def _judged(c: Contrast, design: Design, groups: int, in_a_run: int, cells: tuple[Cell, ...]) -> Contrast:
+    """The contrast with its verdict, or with the reason why there can be none.
+
+    groups: searches, or splits where there are more; in_a_run: test speakers of the run that has fewest.
+    """
+    draws = c.n_splits if c.n_splits > 1 and not c.n_folds else 0
+    size = (in_a_run if draws else c.n_speakers, c.n_seeds, groups, design.searched)
+    refused, caveats = judge(cells, *size, folds=c.n_folds, draws=draws, pairs=design.pairs)
     caveats = () if np.isnan(c.se) else caveats  # they are about the interval
     if 0 < c.n_speakers < FEW_SPEAKERS and not c.n_folds:
         remedy = f"grouped k-fold over all speakers{', searched in each fold,' if design.searched else ''} would tell more"

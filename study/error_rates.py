@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any, Literal
 
 NOMINAL_COVERAGE, NOMINAL_FALSE = 0.95, 0.05
-Layout = Literal["crossed", "folds", "pairs"]
+Layout = Literal["crossed", "folds", "draws", "pairs"]
 WIDE = "At this size intervals"
 TOLERANCE = 0.02  # further off than this and there is no verdict
 
@@ -26,8 +26,9 @@ class Cell:
     false_verdicts   share of verdicts 'helps' or 'hurts' at the margin simulated
     bootstrap        coverage of the bootstrap interval, None where it was not measured
     half_width       mean half width of the 95 % interval
-    layout           'crossed' (speakers x seeds, perhaps x searches), 'folds' or 'pairs' (scores from verification pairs)
+    layout           'crossed' (speakers x seeds, perhaps x searches), 'folds', 'draws' or 'pairs' (scores from verification pairs)
     folds            of the speakers, each of which is tested in one of them; 0 where the layout has none
+    draws            of the split, each with `speakers` test speakers of `pool`; 0 where there is one split
     """
 
     speakers: int
@@ -43,10 +44,12 @@ class Cell:
     half_width: float
     layout: Layout = "crossed"
     folds: int = 0
+    draws: int = 0
+    pool: int = 0
 
     @property
     def speakers_each(self) -> int:
-        """Speakers of a fold; all of them where there are none."""
+        """Speakers of a fold, or of a draw's test part; all of them where there are neither."""
         return self.speakers // max(1, self.folds)
 
     @property
@@ -62,9 +65,10 @@ def measured_cells() -> tuple[Cell, ...]:
     return tuple(Cell(**cell) for cell in values["cells"])
 
 
-def nearest(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, folds: int = 0) -> tuple[Cell, ...]:
+def nearest(cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, folds: int = 0, draws: int = 0) -> tuple[Cell, ...]:
     """The cells of the largest simulated size not above this one, all its standard deviations; () below the smallest."""
-    for name, size in (("folds", folds), ("searches", searches), ("speakers_each", speakers // max(1, folds)), ("seeds", seeds)):
+    each = speakers // max(1, folds)
+    for name, size in (("folds", folds), ("draws", draws), ("searches", searches), ("speakers_each", each), ("seeds", seeds)):
         below = [getattr(cell, name) for cell in cells if getattr(cell, name) <= size]
         cells = tuple(cell for cell in cells if below and getattr(cell, name) == max(below))
     return cells
@@ -78,20 +82,26 @@ def judge(
     searched: bool = True,
     *,
     folds: int = 0,
+    draws: int = 0,
     pairs: bool = False,
 ) -> tuple[str | None, tuple[str, ...]]:
     """Why there can be no verdict at this size (or None), and what must be said beside it.
 
     With one search the contrast speaks of the chosen settings only, so cells with search-to-search variation do not
     forbid its verdict: they say what it does not cover. Where nothing was searched (not `searched`) there is no such variation.
-    Folds have a search each, which their variation covers. Scores from `pairs` must pass their own cells too, but not over folds:
-    there the folds' means are what varies, and no pair has speakers of two folds.
+    Folds, and draws of the split, have a search each, which their variation covers; of draws `speakers` are those of a test part.
+    Scores from `pairs` must pass their own cells too, but not over folds: there the folds' means are what varies, and no pair has
+    speakers of two folds.
     """
     if folds:
         return _judged(_of("folds", cells), speakers, seeds, 1, True, folds)
-    refused, caveats = _judged(_of("crossed", cells), speakers, seeds, searches, searched, 0, chosen=searched and searches == 1)
+    if draws:
+        refused, caveats = _judged(_of("draws", cells), speakers, seeds, 1, True, draws=draws)
+    else:
+        crossed = _of("crossed", cells)
+        refused, caveats = _judged(crossed, speakers, seeds, searches, searched, chosen=searched and searches == 1)
     if pairs and refused is None:
-        refused, more = _judged(_of("pairs", cells), speakers, seeds, 1, False, 0, chosen=searched and searches == 1)
+        refused, more = _judged(_of("pairs", cells), speakers, seeds, 1, False, chosen=searched and searches == 1)
         said = any(caveat.startswith(WIDE) for caveat in caveats)
         caveats += tuple(caveat for caveat in more if not said)
     return refused, () if refused else caveats
@@ -102,15 +112,22 @@ def _of(layout: Layout, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
 
 
 def _judged(
-    cells: tuple[Cell, ...], speakers: int, seeds: int, searches: int, searched: bool, folds: int, chosen: bool = False
+    cells: tuple[Cell, ...],
+    speakers: int,
+    seeds: int,
+    searches: int,
+    searched: bool,
+    folds: int = 0,
+    draws: int = 0,
+    chosen: bool = False,
 ) -> tuple[str | None, tuple[str, ...]]:
     """As `judge`, of cells of one layout. chosen: the interval is for the settings that one search chose."""
     if not cells:
         return None, ()
-    near = nearest(cells, speakers, seeds, searches, folds)
+    near = nearest(cells, speakers, seeds, searches, folds, draws)
     if not near:
         return f"error rates were measured from {_smallest(cells)} on; this study is smaller", ()
-    covered = [cell for cell in near if searches > 1 or folds or cell.search_sd == 0]
+    covered = [cell for cell in near if searches > 1 or folds or draws or cell.search_sd == 0]
     worst = min(covered, key=lambda cell: cell.coverage, default=None)
     if worst is not None and any(cell.misses for cell in covered):
         return f"simulated studies of this size ({_size(worst)}) miss the nominal error rates: {_rates(worst)}", ()
@@ -121,14 +138,14 @@ def _judged(
 
 
 def _smallest(cells: tuple[Cell, ...]) -> str:
-    folds = min(c.folds for c in cells)
-    of = f" in each of {folds} folds" if folds else ""
+    folds, draws = min(c.folds for c in cells), min(c.draws for c in cells)
+    of = f" in each of {folds} folds" if folds else f" in each of {draws} draws of the split" if draws else ""
     return f"{min(c.speakers_each for c in cells)} test speakers{of} and {min(c.seeds for c in cells)} seeds"
 
 
 def _size(cell: Cell) -> str:
     searches = f" x {cell.searches} searches" if cell.searches > 1 else ""
-    folds = f" in {cell.folds} folds" if cell.folds else ""
+    folds = f" in {cell.folds} folds" if cell.folds else f" in each of {cell.draws} draws of the split" if cell.draws else ""
     pairs = ", verification pairs" if cell.layout == "pairs" else ""
     return f"{cell.speakers} speakers{folds} x {cell.seeds} seeds{searches}{pairs}"
 

@@ -8,6 +8,8 @@ crossed  Of speaker i, run j, arm k and search r the share of right clips is bin
          A seed's own effect is the same in every search: the confirm seeds are.
 folds    The same, each speaker in one fold, each fold with a search of its own; a seed's own effect is the same in every fold:
          parts that are not shared vary with the fold, and t over folds knows them.
+draws    The same, each draw of the split with test speakers drawn from a pool, some of them in several draws, and with a search of
+         its own, which stands for the draw's training speakers too.
 pairs    Verification pairs, half with one speaker, half with two; a pair's score is normal around the level of its kind, with parts
          of both speakers, of each speaker in each arm, and of the seed; it is accepted at a threshold midway.
 
@@ -39,14 +41,20 @@ def studies(n: int, seed: int, cell: Cell, effect: float = 0.0, resamples: int =
     effect: how much better the first arm truly is, as a share; of pairs it is always 0.
     """
     random = np.random.default_rng(
-        [seed, cell.speakers, cell.seeds, cell.searches, round(1e4 * cell.seed_sd), round(1e4 * cell.search_sd), cell.folds]
+        [
+            *(seed, cell.speakers, cell.seeds, cell.searches, round(1e4 * cell.seed_sd), round(1e4 * cell.search_sd), cell.folds),
+            *((cell.draws, cell.pool) if cell.draws else ()),
+        ]
     )
-    names = tuple(f"{k:03d}" for k in range(cell.speakers))
-    splits, seeds = ("simulated",) * cell.seeds, tuple(range(cell.seeds))
+    names = tuple(f"{k:03d}" for k in range(cell.pool or cell.speakers))
+    splits = tuple(f"draw {draw}" for draw in range(cell.draws or 1) for _ in range(cell.seeds))
+    seeds = tuple(range(cell.seeds)) * (cell.draws or 1)
     pairs = _partners(cell.speakers) if cell.layout == "pairs" else None
     for _ in range(n):
         if pairs is not None:
             arms = simulate_pairs(random, pairs, cell.speakers, cell.seeds, cell.seed_sd)
+        elif cell.draws:
+            arms = simulate_draws(random, cell.draws, cell.speakers, cell.pool, cell.seeds, cell.seed_sd, cell.search_sd)
         elif cell.folds:
             arms = simulate_folds(random, cell.folds, cell.speakers // cell.folds, cell.seeds, cell.seed_sd, cell.search_sd)
         else:
@@ -75,6 +83,26 @@ def simulate_folds(random: np.random.Generator, folds: int, each: int, seeds: in
     share = share + np.repeat(random.normal(0, search_sd, (2, folds)), each, axis=1)[:, :, None]
     inside = np.arange(folds)[:, None] == np.arange(speakers) // each
     first, second = (np.where(inside[:, :, None], arm, np.nan) for arm in _right(random, share))
+    return first, second
+
+
+def simulate_draws(
+    random: np.random.Generator, draws: int, each: int, pool: int, seeds: int, seed_sd: float, search_sd: float
+) -> Scores:
+    """One study's scores, two arms of (draws, pool, draws x seeds): search r is draw r's, NaN outside its test part and runs."""
+    share = 0.5 + random.normal(0, SD["speaker"], (1, pool, 1)) + random.normal(0, SD["speaker x arm"], (2, 1, pool, 1))
+    share = share + random.normal(0, seed_sd, (2, 1, 1, seeds)) + random.normal(0, SD["residual"], (2, draws, pool, seeds))
+    if search_sd:
+        share = (
+            share + random.normal(0, search_sd, (2, draws, 1, 1)) + random.normal(0, SD["search x speaker"], (2, draws, pool, 1))
+        )
+    right = _right(random, share)
+    arms = np.full((2, draws, pool, draws, seeds), np.nan)
+    for draw in range(draws):
+        test = random.permutation(pool)[:each]
+        for arm, scores in zip(arms, right, strict=True):
+            arm[draw, test, draw] = scores[draw, test]
+    first, second = arms.reshape(2, draws, pool, draws * seeds)
     return first, second
 
 

@@ -10,7 +10,7 @@ from sermtl.errors import UserError
 from study import calibration
 from study.calibration import grid, main, measure, measure_power
 from study.error_rates import Cell, Layout, measured_cells
-from study.simulated import CLIPS, simulate, simulate_folds, studies
+from study.simulated import CLIPS, simulate, simulate_draws, simulate_folds, studies
 
 NAN = float("nan")
 STUDIES = 300
@@ -26,8 +26,10 @@ def cell(
     n: int = STUDIES,
     layout: Layout = "crossed",
     folds: int = 0,
+    draws: int = 0,
+    pool: int = 0,
 ) -> Cell:
-    return Cell(speakers, seeds, searches, seed_sd, search_sd, n, NAN, NAN, NAN, None, NAN, layout, folds)
+    return Cell(speakers, seeds, searches, seed_sd, search_sd, n, NAN, NAN, NAN, None, NAN, layout, folds, draws, pool)
 
 
 @pytest.mark.parametrize(
@@ -40,9 +42,11 @@ def cell(
         cell(91, 10, n=150),
         cell(24, 3, seed_sd=0.02, layout="folds", folds=6),
         cell(10, 5, search_sd=0.015, layout="folds", folds=10),
+        cell(6, 5, seed_sd=0.02, search_sd=0.015, layout="draws", draws=5, pool=24),
+        cell(24, 3, seed_sd=0.02, n=150, layout="draws", draws=3, pool=91),
         cell(24, 5, layout="pairs"),
     ],
-    ids=lambda c: f"{c.layout}-{c.folds}-{c.speakers}x{c.seeds}x{c.searches}",
+    ids=lambda c: f"{c.layout}-{c.folds or c.draws}-{c.speakers}x{c.seeds}x{c.searches}",
 )
 def test_error_rates_are_nominal(monkeypatch: pytest.MonkeyPatch, size: Cell) -> None:
     monkeypatch.setattr(calibration, "BOOTSTRAPPED", 1)
@@ -92,6 +96,28 @@ def test_simulated_folds_have_a_search_each_and_each_speaker_once() -> None:
     assert (found.n_folds, found.n_speakers, found.n_seeds) == (3, 12, 3)
 
 
+def test_simulated_draws_have_a_search_each_and_share_some_speakers() -> None:
+    first, second = simulate_draws(np.random.default_rng(0), 4, 10, 30, 3, 0.01, 0.2)
+    assert first.shape == second.shape == (4, 30, 12)
+    there = ~np.isnan(first)
+    assert (there == ~np.isnan(second)).all()
+    tested = there.any(axis=2)  # draws x speakers
+    assert (tested.sum(axis=1) == 10).all()
+    assert len({tuple(row) for row in tested}) == 4
+    assert (tested.sum(axis=0) > 1).any()
+    for draw, runs in enumerate(there):
+        assert not np.delete(runs.reshape(30, 4, 3), draw, axis=1).any()
+        assert runs.reshape(30, 4, 3)[tested[draw], draw].all()
+    (found,) = studies(1, 0, cell(10, 3, layout="draws", draws=4, pool=30))
+    assert (found.n_folds, found.n_splits, found.n_searches, found.n_seeds) == (0, 4, 4, 3)
+
+
+def test_draws_change_no_other_cells_studies() -> None:
+    """The rates of cells that are kept from before stay those of the same simulated studies."""
+    found = [c.estimate for c in studies(2, 0, cell(6, 3, layout="folds", folds=2))]
+    assert found == pytest.approx([0.033197831978319776, -0.009485094850948504], abs=1e-12)
+
+
 def test_simulated_pairs_are_told_apart_as_networks_do_and_speakers_differ() -> None:
     found = list(studies(40, 0, cell(24, 3, layout="pairs")))
     scores = [c.first_mean for c in found]
@@ -115,17 +141,21 @@ def test_command_writes_the_page_and_the_table(
         ("FOLDS", (3,)),
         ("SPEAKERS_EACH", (2,)),
         ("FOLD_SEEDS", (3,)),
+        ("DRAWS", (2,)),
+        ("TESTED", ((6, 20),)),
+        ("DRAW_SEEDS", (3,)),
         ("PAIR_SPEAKERS", (6,)),
         ("PAIR_SEEDS", (3,)),
     ):
         monkeypatch.setattr(calibration, name, sizes)
     assert main(["--studies", "4", "--folder", str(tmp_path), "--jobs", "2"]) == 0
     cells = [Cell(**values) for values in json.loads((tmp_path / "study/error_rates.json").read_text())["cells"]]
-    assert len(cells) == len(grid(4)) == 2 * 1 * 2 * 3 * 2 + 2 * 2 + 2
+    assert len(cells) == len(grid(4)) == 2 * 1 * 2 * 3 * 2 + 2 * 2 + 2 * 2 + 2
     page = (tmp_path / "docs/calibration.md").read_text()
     assert "4 simulated studies a cell" in page
-    assert page.count("\n## ") == 7 + 2 + 1
+    assert page.count("\n## ") == 7 + 2 + 2 + 1
     assert "| 3 | 6 | 3 | 0.5 |" in page
+    assert "| 2 | 6 of 20 | 3 | 2.0 |" in page
     assert f"{len(cells)}/{len(cells)}" in capsys.readouterr().out
 
 
@@ -139,7 +169,8 @@ def test_the_page_that_ships_is_made_from_the_table_that_ships() -> None:
     page = Path(__file__).parent.parent / "docs" / "calibration.md"
     text = page.read_text(encoding="utf-8")
     for c in measured_cells():
-        folds = f"{c.folds} | " if c.folds else ""
-        row = f"| {folds}{c.speakers} | {c.seeds} | {100 * c.seed_sd:.1f} |"
+        units = f"{c.folds or c.draws} | " if c.folds or c.draws else ""
+        speakers = f"{c.speakers} of {c.pool}" if c.pool else f"{c.speakers}"
+        row = f"| {units}{speakers} | {c.seeds} | {100 * c.seed_sd:.1f} |"
         assert row in text
         assert f"{100 * c.coverage:.1f}" in text

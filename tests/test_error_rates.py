@@ -3,9 +3,12 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from study.contrast import Design, contrast
 from study.error_rates import Cell, judge, measured_cells, nearest
+from study.simulated import simulate_draws
 
 
 def cell(
@@ -85,6 +88,31 @@ def test_folds_are_judged_by_folds_of_as_many_speakers() -> None:
     assert "4 test speakers in each of 2 folds and 3 seeds" in refused
 
 
+def test_draws_are_judged_by_draws_of_as_large_test_parts() -> None:
+    sound = replace(cell(6, 3), layout="draws", draws=2, pool=24)
+    bad = replace(cell(24, 3, search_sd=0.015, coverage=0.9), layout="draws", draws=2, pool=91)
+    cells = (cell(6, 3, searches=2, coverage=0.5), sound, bad)
+    assert judge(cells, 23, 3, 4, draws=4) == (None, ())
+    refused, _ = judge(cells, 24, 3, 4, draws=4)
+    assert refused is not None
+    assert "24 speakers in each of 2 draws of the split x 3 seeds" in refused
+    refused, _ = judge(cells, 5, 3, 4, draws=4)
+    assert refused is not None
+    assert "6 test speakers in each of 2 draws of the split and 3 seeds" in refused
+
+
+def test_a_contrast_over_draws_asks_for_its_test_parts_speakers() -> None:
+    """Of 23 speakers tested in all, 6 in each draw: cells of 24 are not asked, nor those of crossed searches."""
+    small = replace(cell(6, 3, coverage=0.9), layout="draws", draws=2, pool=24)
+    cells = (cell(6, 3, searches=2), replace(small, speakers=12, coverage=0.95), small)
+    first, second = simulate_draws(np.random.default_rng(0), 4, 6, 24, 3, 0.01, 0.01)
+    splits = tuple(f"draw {draw}" for draw in range(4) for _ in range(3))
+    design = Design(tuple(f"{k:02d}" for k in range(24)), splits, seeds=(0, 1, 2) * 4)
+    found = contrast(first, second, design, margin=0.02, resamples=0, cells=cells)
+    assert found.verdict == "no verdict"
+    assert "6 speakers in each of 2 draws of the split" in found.reason
+
+
 def test_verification_pairs_must_pass_their_own_cells_too() -> None:
     pairs = replace(cell(6, 3, coverage=0.9), layout="pairs")
     assert judge((cell(6, 3), pairs), 6, 3, 1) == (None, ())
@@ -124,13 +152,15 @@ def test_the_table_that_ships_covers_the_grid_that_was_asked_for() -> None:
     assert not any(math.isnan(c.coverage) for c in cells)
 
 
-def test_folds_and_pairs_are_in_the_table_that_ships() -> None:
+def test_folds_draws_and_pairs_are_in_the_table_that_ships() -> None:
     folds = [c for c in measured_cells() if c.layout == "folds"]
     assert {(c.folds, c.speakers_each) for c in folds} == {(k, each) for k in (2, 3, 5, 10) for each in (1, 4, 18)}
     assert {c.search_sd for c in folds} == {0.0, 0.015}
     assert {(c.speakers, c.seeds) for c in measured_cells() if c.layout == "pairs"} == {
         (i, j) for i in (6, 24, 91) for j in (3, 5, 10)
     }
+    draws = {(c.draws, c.speakers, c.pool, c.seeds) for c in measured_cells() if c.layout == "draws"}
+    assert draws == {(k, *tested, j) for k in (2, 3, 5, 10) for tested in ((6, 24), (24, 91)) for j in (3, 5, 10)}
     assert all(c.studies >= 2000 for c in measured_cells())
 
 
