@@ -146,13 +146,19 @@ def _balanced(d: Array) -> _Squares:
 
 def _unbalanced(d: Array, cells: NDArray[np.bool_]) -> _Squares:
     """Fitting constants on the cells that exist; equals `_balanced` on a full table."""
-    speaker, run = np.nonzero(cells)
-    y = d[cells] - d[cells].mean()
-    by_speaker, by_run = np.eye(d.shape[0])[speaker], np.eye(d.shape[1])[run]
-    both, rank = _residual(np.hstack([by_speaker, by_run]), y)
-    without_speaker, _ = _residual(by_run, y)
-    without_run, _ = _residual(by_speaker, y)
-    df_speaker, df_run, df_residual = rank - d.shape[1], rank - d.shape[0], len(y) - rank
+    y = np.where(cells, d - d[cells].mean(), 0.0)
+    of_speaker, of_run = cells.sum(axis=1), cells.sum(axis=0)
+    within = np.where(cells, y - (y.sum(axis=1) / of_speaker)[:, None], 0.0)
+    # Runs' effects beside the speakers', which are eliminated: their normal equations are as many as there are runs (Searle,
+    # Casella & McCulloch 1992, section 5.2), and lack a rank for each set of runs that shares no speaker with another.
+    counts = cells.astype(np.float64)
+    equations = np.diag(of_run) - counts.T @ (counts / of_speaker[:, None])
+    effects, _, run_rank, _ = np.linalg.lstsq(equations, within.sum(axis=0), rcond=1e-10)
+    fitted = np.where(cells, effects[None, :] - (counts @ effects / of_speaker)[:, None], 0.0)
+    both, rank, n = float(((within - fitted) ** 2).sum()), d.shape[0] + int(run_rank), int(cells.sum())
+    without_speaker = float((np.where(cells, y - (y.sum(axis=0) / of_run)[None, :], 0.0) ** 2).sum())
+    without_run = float((within**2).sum())
+    df_speaker, df_run, df_residual = rank - d.shape[1], rank - d.shape[0], n - rank
     if df_residual < 1:  # every speaker in one run, or the reverse: the factors cannot be told apart
         return _Squares(0.0, 0.0, float("nan"), 0.0, 0.0, 0.0, 1.0, 1.0)
     return _Squares(
@@ -162,15 +168,9 @@ def _unbalanced(d: Array, cells: NDArray[np.bool_]) -> _Squares:
         float(df_speaker),
         float(df_run),
         float(df_residual),
-        (len(y) - d.shape[1]) / df_speaker if df_speaker else 1.0,
-        (len(y) - d.shape[0]) / df_run if df_run else 1.0,
+        (n - d.shape[1]) / df_speaker if df_speaker else 1.0,
+        (n - d.shape[0]) / df_run if df_run else 1.0,
     )
-
-
-def _residual(design: Array, y: Array) -> tuple[float, int]:
-    """Residual sum of squares of a least-squares fit, and the design's rank."""
-    coefficients, _, rank, _ = np.linalg.lstsq(design, y, rcond=None)
-    return float(((y - design @ coefficients) ** 2).sum()), int(rank)
 
 
 def holm(p: list[float]) -> list[float]:

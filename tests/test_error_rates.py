@@ -160,7 +160,7 @@ def test_folds_draws_and_pairs_are_in_the_table_that_ships() -> None:
         (i, j) for i in (6, 24, 91) for j in (3, 5, 10)
     }
     draws = {(c.draws, c.speakers, c.pool, c.seeds) for c in measured_cells() if c.layout == "draws"}
-    assert draws == {(k, *tested, j) for k in (2, 3, 5, 10) for tested in ((6, 24), (24, 91)) for j in (3, 5, 10)}
+    assert draws == {(k, *tested, j) for k in (2, 3, 5, 10) for tested in ((6, 24), (24, 91)) for j in (3, 10)}
     assert all(c.studies >= 2000 for c in measured_cells())
 
 
