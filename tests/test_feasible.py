@@ -57,10 +57,14 @@ def test_what_is_left_out_is_said(
 def test_rungs_that_no_trial_goes_on_from_are_said(
     tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The small size searches 8 to 14 epochs, with rungs at 3 and 6."""
+    """The full size searches 20 to 60 epochs, with rungs at 6, 15 and 30."""
     monkeypatch.setattr(study.run, "predict_cost", lambda *_: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0}))
-    where = ["--corpus", str(tiny_corpus.path), "--runs", str(tmp_path / "runs"), "--size", "small", "--dry-run"]
-    for wish, line in (("4", "at most 4 epochs, so nothing is pruned at 6"), ("3", "nothing is pruned at 3 and 6"), ("7", None)):
+    where = ["--corpus", str(tiny_corpus.path), "--runs", str(tmp_path / "runs"), "--size", "full", "--dry-run"]
+    for wish, line in (
+        ("20", "at most 20 epochs, so nothing is pruned at 30"),
+        ("15", "nothing is pruned at 15 and 30"),
+        ("31", None),
+    ):
         assert study.run.main([*where, "--set", f"epochs={wish}"]) == 0
         said = capsys.readouterr().out
         assert line in said if line else "nothing is pruned" not in said
