@@ -86,7 +86,7 @@ class SizeTable(Table):
     trials: int = Field(default=0, ge=0, le=100_000)
     seeds: int = Field(ge=1, le=1000)
     searches: int = Field(default=1, ge=1, le=100)
-    startup: int = Field(default=5, ge=1, le=10_000)
+    startup: int = Field(default=10, ge=1, le=10_000)
     rungs: tuple[int, ...] = ()
     keep: float = Field(default=0.5, gt=0, lt=1)
     exempt: float = Field(default=0.1, ge=0, le=1)
