@@ -14,7 +14,7 @@ from torch import Tensor
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.device import send
-from sermtl.features import FrontEnd
+from sermtl.features import FrontEnd, compiled_passes
 
 CUTS = 5  # places where a clip longer than clip_s may be cut
 CENTRE = CUTS // 2
@@ -82,6 +82,8 @@ class Batches:
     def __init__(self, corpus: Corpus, config: RunConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.front_end = FrontEnd(config).to(device)
+        if device.type == "cpu":
+            compiled_passes()  # loaded once in a process, like PyTorch itself, and not in the middle of an epoch
         self._samples = samples_on(corpus, device)
         self._starts = torch.from_numpy(corpus.offsets[:-1].copy())
         self._lengths = torch.from_numpy(np.diff(corpus.offsets))
