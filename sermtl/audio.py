@@ -54,12 +54,7 @@ class AudioError(CorpusError):
         return AudioError, (self.kind, self.detail)
 
 
-def read_audio(path: Path) -> NDArray[np.int16]:
-    """Samples of an audio file, as `hear` has them, which raises the same."""
-    return hear(path)[0]
-
-
-def hear(path: Path) -> tuple[NDArray[np.int16], str | None]:
+def read_audio(path: Path) -> tuple[NDArray[np.int16], str | None]:
     """Samples of an audio file: (n,) int16, 16 kHz; channels are averaged. 16-bit 16 kHz mono comes out bit for bit.
 
     Also a remark, where the file does not say how long it is and was read to its end.

@@ -10,12 +10,11 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
-from sermtl.pcm import FULL_SCALE
+from sermtl.pcm import FULL_SCALE, LEAST_ENERGY
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 AT_ONCE = 8  # frames that are turned into columns together; with more of them rows and columns leave the nearest cache
-LEAST_ENERGY = 1e-30  # a silent clip is divided by its root, and stays silent
 
 
 def compiled(signature: str, fastmath: bool | set[str] = False) -> Callable[[Function], Function]:
@@ -33,6 +32,7 @@ def compiled(signature: str, fastmath: bool | set[str] = False) -> Callable[[Fun
 
 @compiled("float32(float32[::1])", fastmath={"reassoc"})  # summed in lanes, as PyTorch does
 def mean(frame: np.ndarray) -> np.float32:
+    """Mean of a frame's samples (width,)."""
     total = np.float32(0)
     for k in range(len(frame)):
         total += frame[k]
@@ -41,19 +41,21 @@ def mean(frame: np.ndarray) -> np.float32:
 
 @compiled("void(float32[::1], float32, float32[::1], float32[::1])")
 def weigh(frame: np.ndarray, offset: np.float32, window: np.ndarray, out: np.ndarray) -> None:
+    """Write (frame - offset) * window; all (width,)."""
     for k in range(len(frame)):
         out[k] = (frame[k] - offset) * window[k]
 
 
 @compiled("void(int16[::1], float32, float32, float32[::1])")
 def scale(samples: np.ndarray, offset: np.float32, factor: np.float32, out: np.ndarray) -> None:
+    """Write (samples - offset) * factor; samples and out are (samples,)."""
     for k in range(len(samples)):
         out[k] = (np.float32(samples[k]) - offset) * factor
 
 
 @compiled("UniTuple(int64, 2)(int16[::1])")
 def sums(samples: np.ndarray) -> tuple[np.int64, np.int64]:
-    """Exact sums of the samples and of their squares."""
+    """Exact sums of the samples (samples,) and of their squares."""
     total, squares = np.int64(0), np.int64(0)
     for k in range(len(samples)):
         sample = np.int64(samples[k])
@@ -88,6 +90,7 @@ def window_frames(
 
 @compiled("void(float32[::1], boolean, float32[::1])")
 def amplitudes(spectrum: np.ndarray, root: bool, out: np.ndarray) -> None:
+    """Write re^2 + im^2, or its root, into out (bins,). spectrum: (>= 2 bins,), real and imaginary parts in turn."""
     for k in range(len(out)):
         power = spectrum[2 * k] * spectrum[2 * k] + spectrum[2 * k + 1] * spectrum[2 * k + 1]
         out[k] = np.sqrt(power) if root else power

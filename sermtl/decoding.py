@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.audio import AudioError, hear
+from sermtl.audio import AudioError, read_audio
 from sermtl.defects import examine
 from sermtl.errors import PreparingStoppedError
 from sermtl.memory import keep_freed_memory
@@ -100,7 +100,7 @@ Decode = Callable[[Path], Sound]  # a worker's: it must be a function of a modul
 def decode(path: Path) -> Sound:
     """Read and examine one file. Raises PreparingStoppedError if it is not even there, MemoryError naming it."""
     try:
-        samples, remark = hear(path)
+        samples, remark = read_audio(path)
         if not len(samples):
             return Sound(None, b"", ("unreadable", "holds no samples"))
         flaw = examine(samples) or (("unknown length", remark) if remark else None)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sermtl.config import RunConfig
-from sermtl.pcm import FULL_SCALE, SAMPLE_RATE_HZ
+from sermtl.pcm import FULL_SCALE, LEAST_ENERGY, SAMPLE_RATE_HZ
 
 LOG_GAIN = 1e6  # log amplitude is ln(1 + gain * power): 0 in silence, so that zero padding is silence, and linear below -60 dB
 SMALLEST_STD = {"magnitude": 1e-4, "power": 1e-8, "log": 1e-4}  # a bin that moves less over time is divided by this
@@ -168,7 +168,7 @@ class FrontEnd(nn.Module):
         centred = waveforms - mean[:, None]
         # without asking a GPU how long they are
         centred *= torch.arange(waveforms.shape[1], device=valid.device) < valid[:, None]
-        energy = centred.square().sum(1).clamp_(min=1e-30)
+        energy = centred.square().sum(1).clamp_(min=LEAST_ENERGY)
         return centred.mul_((valid / energy).sqrt_()[:, None])
 
 

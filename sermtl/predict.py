@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sermtl.audio import hear
+from sermtl.audio import read_audio
 from sermtl.batches import cut, cut_start
 from sermtl.checkpoint import read_weights
 from sermtl.config import RunConfig, make_config
@@ -134,7 +134,7 @@ def read_sound(path: Path) -> NDArray[np.int16]:
 def heard(path: Path) -> tuple[NDArray[np.int16], list[str]]:
     """An audio file with something in it, and what is doubtful about it, for which `prepare` might not take it."""
     try:
-        samples, remark = hear(path)
+        samples, remark = read_audio(path)
     except CorpusError as error:
         remedy = "" if ";" in str(error) else "; give an audio file (WAV, FLAC, Ogg, MP3, ...)"
         raise CorpusError(f"{path}: {str(error).rstrip('.')}{remedy}") from None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sermtl.audio import LONGEST_FRAMES, AudioError, hear, read_audio
+from sermtl.audio import LONGEST_FRAMES, AudioError, read_audio
 from sermtl.corpora.listing import Listing, Recording
 from sermtl.prepare import prepare
 
@@ -18,7 +18,7 @@ LIST = b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b
 def wav(path: Path, said: int, subtype: str = "PCM_16", sound: np.ndarray = NOISE, rate_hz: int = 48_000) -> tuple[Path, int]:
     """A WAV whose header says `said` bytes of sound, and the length it would have been read with."""
     soundfile.write(path, sound, rate_hz, subtype=subtype)
-    length, content = len(read_audio(path)), path.read_bytes()
+    length, content = len(read_audio(path)[0]), path.read_bytes()
     at = content.index(b"data") + 4
     path.write_bytes(content[:at] + struct.pack("<I", said) + content[at + 4 :])
     return path, length
@@ -39,7 +39,7 @@ def flac(path: Path, seconds: float, channels: int = 1) -> tuple[Path, np.ndarra
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW", "MS_ADPCM"])
 def test_a_wav_that_was_never_closed_is_read_to_its_end(tmp_path: Path, subtype: str) -> None:
     path, length = wav(tmp_path / "a.wav", 0, subtype)
-    samples, remark = hear(path)
+    samples, remark = read_audio(path)
     assert len(samples) == length
     assert remark == "its header says 0 s, as a recorder that was killed leaves it; read to the file's end"
 
@@ -47,20 +47,20 @@ def test_a_wav_that_was_never_closed_is_read_to_its_end(tmp_path: Path, subtype:
 def test_it_may_begin_with_silence_and_end_within_a_sample(tmp_path: Path) -> None:
     path, length = wav(tmp_path / "a.wav", 0, sound=np.concatenate([np.zeros(48_000), NOISE]))
     path.write_bytes(path.read_bytes()[:-1])
-    assert length - 1 <= len(read_audio(path)) <= length
+    assert length - 1 <= len(read_audio(path)[0]) <= length
 
 
 @pytest.mark.parametrize("tail", [b"", LIST])
 def test_a_wav_without_sound_has_none(tmp_path: Path, tail: bytes) -> None:
     path, _ = wav(tmp_path / "a.wav", 0, sound=np.zeros(0))
     path.write_bytes(path.read_bytes() + tail)
-    assert len(read_audio(path)) == 0
+    assert len(read_audio(path)[0]) == 0
 
 
 @pytest.mark.parametrize("said", [0xFFFFFFFF, 0x7FFFF000])
 def test_a_wav_from_a_pipe_is_remarked_on(tmp_path: Path, said: int) -> None:
     path, length = wav(tmp_path / "a.wav", said)
-    samples, remark = hear(path)
+    samples, remark = read_audio(path)
     assert len(samples) == length
     assert remark is not None
     assert remark.startswith("its header does not say how long it is")
@@ -69,7 +69,7 @@ def test_a_wav_from_a_pipe_is_remarked_on(tmp_path: Path, said: int) -> None:
 @pytest.mark.parametrize(("seconds", "channels"), [(2.0, 1), (0.3, 2), (9.375, 1), (80.0, 1)])
 def test_a_flac_from_a_pipe_is_read_to_its_end(tmp_path: Path, seconds: float, channels: int) -> None:
     path, sound = flac(tmp_path / "a.flac", seconds, channels)
-    samples, remark = hear(path)
+    samples, remark = read_audio(path)
     np.testing.assert_allclose(samples, sound.mean(axis=1), atol=1)
     if channels == 1:
         np.testing.assert_array_equal(samples, sound[:, 0])
