@@ -46,12 +46,16 @@ class MeanSd:
 
 @dataclass(frozen=True)
 class Spend:
-    """What an arm has cost: search trials by state, confirm runs, and device-seconds of each."""
+    """What an arm has cost: search trials by state, reruns of finalists, confirm runs, and device-seconds.
+
+    search_device_s: of trials and reruns
+    """
 
     trials: int
     complete: int
     pruned: int
     failed: int
+    reruns: int
     confirm_runs: int
     confirm_failed: int
     search_device_s: float
@@ -60,7 +64,7 @@ class Spend:
 
 @dataclass(frozen=True)
 class BestSoFar:
-    """Best dev value among complete trials after each ended trial of one search, in order of ending.
+    """Best dev value among complete trials after each ended trial of one search, in order of ending; reruns are left out.
 
     trials (n,) 1..n; device_s (n,) cumulative device-seconds; best (n,) NaN before the first complete trial.
     """
@@ -72,12 +76,26 @@ class BestSoFar:
 
 
 @dataclass(frozen=True)
+class Finalist:
+    """A setting that was run again before its search chose: its first trial's number, and its complete runs' dev values."""
+
+    search: int
+    number: int
+    values: tuple[float, ...]
+    chosen: bool
+
+
+@dataclass(frozen=True)
 class Winner:
-    """The complete search trial with the best dev value; its dev value is what it was chosen by, never a result."""
+    """The setting that a search chose (study.finalists); its dev value is what it was chosen by, never a result.
+
+    number: its first trial's; value: the mean over its `runs` complete runs
+    """
 
     search: int
     number: int
     value: float
+    runs: int
     params: dict[str, Any]
     config: dict[str, Any]
 
@@ -93,6 +111,7 @@ class ArmResult:
     eer          equal error rate, from 3 seeds on with an interval over speakers and runs that knows pairs share speakers, or None
     spend        search trials and device-seconds ({} of search for arms that are not searched)
     curves       one per search; winners: one per search; both () for arms that are not searched
+    finalists    of all searches, best first; () where no setting was run again
     """
 
     arm: str
@@ -107,6 +126,7 @@ class ArmResult:
     spend: Spend
     curves: tuple[BestSoFar, ...]
     winners: tuple[Winner, ...]
+    finalists: tuple[Finalist, ...]
 
 
 @dataclass(frozen=True)

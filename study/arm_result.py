@@ -9,7 +9,7 @@ from study.bootstrap import eer_interval
 from study.contrast import FEWEST_SEEDS, Interval
 from study.evidence import Evidence
 from study.scores import Run, confusions, scored_pairs
-from study.spend import curves, spend, winners
+from study.spend import curves, finalists, spend, winners
 
 NAMED_CLASSES = 200  # more are not names to read one by one
 PLACES = {
@@ -43,6 +43,7 @@ def arm_result(evidence: Evidence, arm: str) -> ArmResult:
         spend=spend(records),
         curves=curves(records),
         winners=winners(records),
+        finalists=finalists(records),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sermtl.errors import StudyError
+from study.finalists import by_search, keepers, winner
 from study.header import StudyHeader
 from study.ledger import record_folders
 from study.opened import noted_looks
@@ -73,16 +74,18 @@ class Case:
     def space(self) -> Space:
         return standing_space(self.header.space_name, self.header.size, self.header.space)
 
-    def best(self) -> dict[tuple[str, int], TrialRecord]:
-        """(arm, search) → the search's best complete trial, the earlier one where two are equal."""
-        best: dict[tuple[str, int], TrialRecord] = {}
-        for record in sorted(self.records().values(), key=lambda r: r.identity.number):
-            key = (record.identity.arm, record.identity.search)
-            if record.identity.phase == "search" and record.value is not None:
-                standing = best.get(key)
-                if standing is None or standing.value is None or record.value > standing.value:
-                    best[key] = record
-        return best
+    def searches(self) -> dict[tuple[str, int], list[TrialRecord]]:
+        """(arm, search) → the records of its trials."""
+        return by_search(self.records().values())
+
+    def winners(self) -> dict[tuple[str, int], TrialRecord]:
+        """(arm, search) → the first run of the setting that it has chosen."""
+        found = {search: winner(trials) for search, trials in self.searches().items()}
+        return {search: setting.first for search, setting in found.items() if setting is not None}
+
+    def keepers(self) -> list[TrialRecord]:
+        """The trials whose models stay."""
+        return [record for trials in self.searches().values() for record in keepers(trials, self.header.finalists[0])]
 
 
 def reason(error: StudyError) -> str:

@@ -21,6 +21,7 @@ from study.method import missing_runs, test_basis, without_secrets
 from study.recipe import recipe_differences
 from study.report import render
 from study.results import load_results
+from study.spend import first_runs
 from study.tables import Row, Table
 from study.verdict import exact_digits
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
@@ -145,13 +146,14 @@ def _score(question: QuestionResult, key: str) -> str:
 def spend_table(pair: Pair) -> Table:
     rows = []
     for place, results in enumerate(pair):
-        searched = [record for record in results.records if record.identity.phase == "search"]
+        search = [record for record in results.records if record.identity.phase == "search"]
+        searched = first_runs(search)
         states = [str(sum(record.state == state for record in searched)) for state in ("COMPLETE", "PRUNED", "FAILED")]
         spent = duration(sum(record.device_s for record in results.records))
-        runs = str(len(results.records) - len(searched))
-        rows.append(Row((study_name(pair, place), str(len(searched)), *states, runs, spent, printable(results.header.device))))
-    columns = ("study", "trials", "complete", "pruned", "failed", "confirm runs", "device time", "device")
-    return Table("Spend", columns, "tnnnnnnw", tuple(rows))
+        runs = (str(len(search) - len(searched)), str(len(results.records) - len(search)))
+        rows.append(Row((study_name(pair, place), str(len(searched)), *states, *runs, spent, printable(results.header.device))))
+    columns = ("study", "trials", "complete", "pruned", "failed", "reruns", "confirm runs", "device time", "device")
+    return Table("Spend", columns, "tnnnnnnnw", tuple(rows))
 
 
 def settings_table(pair: Pair) -> Table:

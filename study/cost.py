@@ -53,7 +53,7 @@ def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
     train_s, evaluate_s, model, probed_on = _measure(config, corpus, split, resources)
     train, dev = len(corpus.part(split, "train")), len(corpus.part(split, "dev"))
     epoch_s = train * train_s + dev * evaluate_s
-    searched = len(space.arms) * space.budget.searches * space.budget.trials if space.searched else 0
+    searched = len(space.arms) * space.budget.searches * space.budget.runs if space.searched else 0
     confirmed = confirm_runs(space)
     search_s = searched * (expected_epochs(space, config.epochs) * epoch_s + TRIAL_S)
     if space.train_on_dev:
@@ -66,13 +66,15 @@ def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
 
 
 def expected_epochs(space: Space, total: float) -> float:
-    """Mean epochs of a search trial of `total` epochs when each rung lets the best `keep` pass and a share is exempt."""
+    """Mean epochs of a search's runs of `total` epochs: each rung lets the best `keep` pass, a share is exempt, and all reruns."""
     expected, alive, last = 0.0, 1.0, 0.0
     for rung in (*space.budget.rungs, total):
         until = min(rung, total)
         expected += alive * (until - last)
         alive, last = alive * space.budget.keep, until
-    return space.budget.exempt * total + (1 - space.budget.exempt) * expected
+    budget = space.budget
+    exempt = (budget.exempt * budget.trials + budget.runs - budget.trials) / max(budget.runs, 1)
+    return exempt * total + (1 - exempt) * expected
 
 
 def most_epochs(space: Space) -> int:

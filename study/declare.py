@@ -173,6 +173,6 @@ def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any
 
 
 def _fixed(space: dict[str, Any]) -> dict[str, Any]:
-    """The space's values less the counts that may be raised; a study of before there was train_on_dev had none."""
-    size = {key: value for key, value in space.get("size", {}).items() if key not in COUNTS}
+    """The space's values less the counts that may be raised; a study of before there were train_on_dev and finalists had none."""
+    size = {"finalists": 0, "reruns": 1} | {key: value for key, value in space.get("size", {}).items() if key not in COUNTS}
     return {"train_on_dev": False, **space, "size": size}

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sermtl.errors import StudyError, UserError
 from study.case import Case
 from study.database import first_line
-from study.identity import Identity
+from study.identity import RERUN_OF, Identity
 from study.record import State, TrialRecord
 from study.store import SPOILT
 
@@ -79,6 +79,7 @@ def record_from_trial(case: Case, trial: FrozenTrial) -> TrialRecord | None:
         ended=ended,
         note="its record was lost; this one is Optuna's, which keeps few epochs",
         model=told.get("model"),
+        rerun_of=told.get(RERUN_OF),
     )
 
 

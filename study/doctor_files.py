@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 from sermtl.config import make_config, write_config
 from sermtl.files import odd, write_text
 from study.case import Case, Finding, set_aside
+from study.finalists import is_over
 from study.header import StudyHeader, copy_path, read_copy, write_header
 from study.job import checkpoint_folder
 from study.ledger import ledger_path
@@ -53,7 +53,7 @@ class Places:
 
 
 class Checkpoints:
-    """An ended trial keeps no checkpoint; a search's best keeps its model, and no other does."""
+    """An ended trial keeps no checkpoint; a search's best or its finalists keep their models, and no other does."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -75,13 +75,12 @@ class Checkpoints:
 
     def _without_model(self) -> list[TrialRecord]:
         """The winner of each search that has ended, where its model is gone; a trial that is still to end may be better."""
-        ended = Counter((r.identity.arm, r.identity.search) for r in self._case.records().values() if r.identity.phase == "search")
-        over = {search for search, trials in ended.items() if trials >= int(self._case.header.budget["trials"])}
-        return [record for search, record in self._case.best().items() if search in over and not self._model(record).is_file()]
+        over = {search for search, trials in self._case.searches().items() if is_over(trials, self._case.header)}
+        return [record for search, record in self._case.winners().items() if search in over and not self._model(record).is_file()]
 
     def _strange(self) -> list[tuple[TrialRecord, str]]:
-        """Of the searches' best those in whose model's place another run's lies, and why it is not theirs."""
-        there = [record for record in self._case.best().values() if os.path.lexists(self._model(record))]
+        """Of the models that stay those in whose place another run's lies, and why it is not theirs."""
+        there = [record for record in self._case.keepers() if os.path.lexists(self._model(record))]
         return [(record, why) for record in there if (why := strange_model(self._case.header, record, self._model(record)))]
 
     def _name(self, path: Path) -> str:
@@ -116,7 +115,7 @@ class Checkpoints:
 
     def _orphans(self) -> list[Path]:
         root = self._case.folder / "checkpoints"
-        kept = {record.identity.folder for record in self._case.best().values()}
+        kept = {record.identity.folder for record in self._case.keepers()}
         ended = self._case.records()
         orphans = []
         for path in sorted(root.rglob("*")):

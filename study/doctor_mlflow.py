@@ -163,7 +163,7 @@ class _Examination:
 
     def _winners(self) -> Iterator[Trouble]:
         """A search that was confirmed has its winner in the registry, as long as the model file is there."""
-        for (arm, search), record in self._case.best().items():
+        for (arm, search), record in self._case.winners().items():
             model = self._case.folder / "checkpoints" / record.identity.folder / "model.pt"
             chosen = (self._case.folder / "winners" / f"{arm}-search{search}.toml").exists()
             runs = self._runs.get(record.identity.folder, [])

@@ -18,7 +18,7 @@ from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_database import damage, every_trial, record_from_trial
 from study.doctor_records import restore_records
-from study.identity import Identity, confirm_study
+from study.identity import RERUN_OF, Identity, confirm_study
 from study.opened import is_opened, read_opened
 from study.record import TrialRecord, write_record
 from study.store import FINISHED, Database, TrialBook, backup_path, check_owner, database_path, open_storage
@@ -185,11 +185,17 @@ def _difference(trial: FrozenTrial, record: TrialRecord) -> str | None:
     wanted = record.params if record.identity.phase == "search" else record.identity.confirm_params
     if trial.params != wanted:
         return f"parameters {trial.params} in Optuna, {wanted} in its record"
+    if trial.user_attrs.get(RERUN_OF) != record.rerun_of:
+        return f"{_repeats(trial.user_attrs.get(RERUN_OF))} in Optuna, {_repeats(record.rerun_of)} in its record"
     values = {int(row["epoch"]): row.get("value") for row in record.epochs}
     for epoch, value in trial.intermediate_values.items():
         if values.get(epoch) != value:
             return f"{value} at epoch {epoch} in Optuna, {values.get(epoch)} in its record"
     return None
+
+
+def _repeats(number: int | None) -> str:
+    return "a setting of its own" if number is None else f"a rerun of trial {number}"
 
 
 def _folder(trial: FrozenTrial, name: str) -> str:
@@ -215,7 +221,7 @@ class _Settling:
         self._case, self._storage, self._space = case, storage, case.space()
         self._records = list(case.records().values())
         nobody: Any = _Nobody()
-        self._journal = Journal(case.folder, nobody, nobody)
+        self._journal = Journal(case.folder, nobody, nobody, models=self._space.budget.finalists)
 
     def settle(self, name: str) -> None:
         """Bring one Optuna study into line."""

@@ -10,7 +10,7 @@ from sermtl.config import make_config
 from sermtl.errors import StudyError, UserError
 from study.baselines import baselines_path, read_baselines
 from study.case import Case, Finding, reason, set_aside
-from study.identity import Identity
+from study.identity import RERUN_OF, Identity
 from study.mlflow_runs import MlflowRuns
 from study.opened import Opened, noted, opened_path, read_opened, write_opened
 from study.record import TrialRecord, write_record
@@ -108,6 +108,7 @@ def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
             tags["study"], tags["arm"], int(tags["number"]), tags["phase"], tags["split"], int(tags["seed"]), int(tags["search"])
         )
         config = config_from_params(run.data.params)
+        repeated = int(tags[RERUN_OF]) if RERUN_OF in tags else None
     except (KeyError, ValueError, UserError):
         return None
     value, device_s = scores.pop("final_value", None), scores.pop("device_s", 0.0)
@@ -134,6 +135,7 @@ def record_from_run(case: Case, client: Any, run_id: str) -> TrialRecord | None:
         look=int(tags.get("look", 1)),
         note=tags.get("note"),
         model=tags.get("model"),
+        rerun_of=repeated,
     )
 
 

@@ -95,7 +95,8 @@ def run_searches(plan: Plan) -> Outcome:
         return Outcome(True)
     storage = open_storage(plan.folder, plan.storage)
     records = read_records(plan.folder)
-    journal = Journal(plan.folder, plan.tracker, plan.view, spent_s=sum(record.device_s for record in records))
+    spent_s = sum(record.device_s for record in records)
+    journal = Journal(plan.folder, plan.tracker, plan.view, spent_s, models=space.budget.finalists)
     records = [record for record in records if record.identity.phase == "search"]
     sources = []
     for search in range(space.budget.searches):

@@ -30,10 +30,10 @@ def draw_all(results: Results) -> dict[str, list[Drawing]]:
 
 
 def search_trials(results: Results) -> Trials:
-    """The search trials of each arm, in order."""
+    """The search trials of each arm, in order; a setting's reruns are in a table of their own."""
     trials: Trials = {}
     for record in results.records:
-        if record.identity.phase == "search":
+        if record.identity.phase == "search" and record.rerun_of is None:
             trials.setdefault(record.identity.arm, []).append(record)
     return trials
 

@@ -163,5 +163,5 @@ def _detectable(effect: float) -> str:
 
 def _spend(question: QuestionResult, c: Contrast) -> str:
     spends = [arm.spend for arm in question.arms if arm.arm in (c.first, c.second)]
-    trials, seconds = sum(s.trials for s in spends), sum(s.search_device_s + s.confirm_device_s for s in spends)
+    trials, seconds = sum(s.trials + s.reruns for s in spends), sum(s.search_device_s + s.confirm_device_s for s in spends)
     return f"{count(trials, 'trial')}, {duration(seconds)}" if trials else duration(seconds)

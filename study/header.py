@@ -81,6 +81,18 @@ class StudyHeader:
     created: str
     storage: str | None = None
 
+    @property
+    def finalists(self) -> tuple[int, int]:
+        """Settings of each search that are run again, and how often; (0, 0) in a study of before there were any."""
+        trials, finalists, reruns = (int(self.budget.get(key, 0)) for key in ("trials", "finalists", "reruns"))
+        return (min(finalists, trials), reruns) if finalists else (0, 0)
+
+    @property
+    def trials(self) -> int:
+        """Runs that one search is expected to have: its trials, and the reruns of its finalists."""
+        finalists, reruns = self.finalists
+        return int(self.budget.get("trials", 0)) + finalists * reruns
+
 
 class Counts(TypedDict):
     """What is read of a header's budget."""
@@ -90,6 +102,8 @@ class Counts(TypedDict):
     searches: NotRequired[int]
     rungs: NotRequired[list[int]]
     nested: NotRequired[bool]
+    finalists: NotRequired[int]
+    reruns: NotRequired[int]
 
 
 _HEADER, _BUDGET = TypeAdapter(StudyHeader), TypeAdapter(Counts)

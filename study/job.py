@@ -51,6 +51,7 @@ class Job:
     gpus      GPUs this attempt takes; None for what every trial takes
     attempt   a worker's own name for its attempt, which no other has
     keep      keep the trained model when its final value is this or more; None keeps none
+    rerun_of  the trial whose setting this one runs again, or None
     finish    'module:function' called with (job, corpus, run) after the last epoch: confirm runs only
     """
 
@@ -66,6 +67,7 @@ class Job:
     finish: str | None = None
     gpus: float | None = None
     attempt: str = ""
+    rerun_of: int | None = None
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ has not ended: it is handed out again, under the same number.
 import math
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from sermtl.config import RunConfig, make_config
 from sermtl.errors import StudyError
 from sermtl.files import sweep
 from study.ending import ending_attributes, optuna_value
+from study.finalists import Kept
 from study.identity import Identity
 from study.job import Job, Report, checkpoint_folder, left_by
 from study.prune import RungPruner
@@ -78,11 +80,12 @@ class Live:
 class Journal:
     """Everything the driver writes about trials."""
 
-    def __init__(self, folder: Path, tracker: Tracker, view: View, spent_s: float = 0.0) -> None:
+    def __init__(self, folder: Path, tracker: Tracker, view: View, spent_s: float = 0.0, models: int = 1) -> None:
+        """spent_s: device seconds of earlier starts; models: how many trials of a search keep theirs, the best ones."""
         self._folder, self._tracker, self._view = folder, tracker, view
         self.live: dict[str, Live] = {}
         self.spent_s = spent_s  # device seconds of the trials that ended, in this start and before
-        self._best: dict[tuple[str, int], tuple[float, Identity]] = {}  # (arm, search) → the best value and whose it is
+        self._kept: defaultdict[tuple[str, int], Kept] = defaultdict(lambda: Kept(models))  # (arm, search) → whose models stay
         self._ended = {"COMPLETE": 0, "PRUNED": 0, "FAILED": 0}  # in this start
         self._last_reason = ""
         self._put_offs: list[tuple[Job, TrialBook, RungPruner]] = []
@@ -96,10 +99,9 @@ class Journal:
             self._tell(book, record)
             self._tracker.run_ended(record)
 
-    def best_value(self, arm: str, search: int) -> float:
-        """The best value of a search so far; minus infinity when none is complete."""
-        best = self._best.get((arm, search))
-        return best[0] if best else -math.inf
+    def worth_keeping(self, arm: str, search: int) -> float:
+        """The value that a trial of the search needs for its model to be kept; minus infinity while any is."""
+        return self._kept[arm, search].least
 
     # ---- while it runs -------------------------------------------------------------------------------------------
 
@@ -246,6 +248,7 @@ class Journal:
             look=job.look,
             note=live.note,
             model=report.model,
+            rerun_of=job.rerun_of,
         )
         self._take_files(record, report)
         write_record(self._folder, record)
@@ -273,7 +276,7 @@ class Journal:
     # ---- checkpoints ---------------------------------------------------------------------------------------------
 
     def _clear(self, record: TrialRecord) -> None:
-        """Remove an ended trial's files, but for the model of its search's best: then the former best's."""
+        """Remove an ended trial's files, but for the models of its search's best: then one that it surpasses."""
         folder = checkpoint_folder(self._folder, record.identity)
         sweep(self._folder / "predictions" / record.identity.folder)  # a worker killed while it wrote them
         if record.identity.phase == "confirm":
@@ -282,26 +285,13 @@ class Journal:
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name != "model.pt":
                 path.unlink(missing_ok=True)
-        key = (record.identity.arm, record.identity.search)
-        loser = self._best.get(key)
-        if loser is not None and loser[1] == record.identity:
-            return  # settled a second time
-        if record.value is not None and (loser is None or _rank(record.value, record.identity) > _rank(*loser)):
-            self._best[key] = (record.value, record.identity)
-            if loser:
-                shutil.rmtree(checkpoint_folder(self._folder, loser[1]), ignore_errors=True)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        for who in self._kept[record.identity.arm, record.identity.search].add(record):
+            shutil.rmtree(checkpoint_folder(self._folder, who), ignore_errors=True)
 
     def _show(self, live: Live, state: str, reason: str | None = None) -> None:
         last = max(live.rows, default=0)
         value = live.rows[last].get("value") if live.rows else None
         self._view.trial(live.job.identity, state, last, live.job.epochs, value, reason)
-
-
-def _rank(value: float, identity: Identity) -> tuple[float, int]:
-    """By which a search's best is found: the earlier trial where two are equal, whichever ended first."""
-    return value, -identity.number
 
 
 def _now() -> str:

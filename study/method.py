@@ -8,6 +8,7 @@ from typing import Any
 
 from study.answer import Results
 from study.drawing import printable
+from study.finalists import by_search, is_over
 from study.header import planned_runs
 from study.layout import FEW_SHARED
 from study.report_data import confirm_seeds
@@ -55,15 +56,26 @@ def _search_words(results: Results) -> str:
     return (
         f"Multi-task arm and control {'were' if _searched(results) else 'are'} each searched{times} with "
         f"{count(trials, 'trial')}, for dev {objectives}, by the same sampler and pruner, over the same ranges and from "
-        f"the same start points; the multi-task arm has its loss weights besides.{pruned}"
+        f"the same start points; the multi-task arm has its loss weights besides.{pruned}{_finalists_words(results)}"
     )
 
 
+def _finalists_words(results: Results) -> str:
+    """How the winners were chosen, where it was not by one run."""
+    finalists, reruns = results.header.finalists
+    if not finalists:
+        return ""
+    best, times = (f"best {finalists} settings", "each") if finalists > 1 else ("best setting", "")
+    often = " ".join(filter(None, ({1: "once", 2: "twice"}.get(reruns, f"{reruns} times"), times)))
+    were = ("were" if finalists > 1 else "was") if _searched(results) else ("are" if finalists > 1 else "is")
+    return f" The {best} of each search {were} run again {often} on other seeds; the best mean of a setting's runs won."
+
+
 def _searched(results: Results) -> bool:
-    """Every trial of every search has ended."""
-    ended = sum(record.identity.phase == "search" for record in results.records)
-    budget = results.header.budget
-    return ended >= 2 * len(results.header.questions) * int(budget["trials"]) * int(budget.get("searches", 1))
+    """Every trial of every search has ended, and every rerun."""
+    searches = 2 * len(results.header.questions) * int(results.header.budget.get("searches", 1))
+    ended = [trials for trials in by_search(results.records).values() if is_over(trials, results.header)]
+    return len(ended) >= searches
 
 
 def _confirm_words(results: Results) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
 from study.header import StudyHeader
-from study.identity import Identity
+from study.identity import RERUN_OF, Identity
 from study.mlflow_connection import default_uri, move_artifacts, one_line, prepare, quiet_mlflow, sqlite_path, unreachable
 from study.owner import FOLDER, Owner, owner_of
 from study.patience import once_made
@@ -287,6 +287,8 @@ def experiment_tags(header: StudyHeader) -> dict[str, str]:
 def ending_tags(record: TrialRecord) -> dict[str, str]:
     """How a run ended, as tags."""
     tags = {"state": record.state, "exempt": str(record.exempt).lower(), "look": str(record.look)}
+    if record.rerun_of is not None:
+        tags[RERUN_OF] = str(record.rerun_of)
     told = {"host": record.host, "device": record.device, "reason": record.reason, "note": record.note, "model": record.model}
     tags |= {key: value[:5000] for key, value in told.items() if value}
     return {key: mask_secrets(value) for key, value in tags.items() if value}

@@ -18,6 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from study.cluster import tune
+from study.identity import RERUN_OF
 
 STOP, CONTINUE = tune.schedulers.TrialScheduler.STOP, tune.schedulers.TrialScheduler.CONTINUE
 
@@ -45,8 +46,8 @@ class Arrivals:
         looked_at, self.awaited = [*self.awaited, *range(self.seen, len(trials))], []
         self.seen = len(trials)
         for trial in (trials[number] for number in looked_at):
-            if trial.params.get("schedule") != schedule:
-                continue
+            if trial.params.get("schedule") != schedule or RERUN_OF in trial.user_attrs:
+                continue  # a setting that is run again has been there
             if rung in trial.intermediate_values:
                 insort(self.values, trial.intermediate_values[rung])
             elif not trial.state.is_finished():

@@ -51,6 +51,7 @@ class TrialRecord:
     host, device     where it ended, and with ', bfloat16' where its products were in that; a run of an older version does not say
     look             confirm only: 1 for the declared seeds, 2.. for seeds added later
     model            search only: SHA-256 of the model file it left; None where it left none, or where an older version wrote it
+    rerun_of         search only: the number of the trial whose setting it runs again on another seed, or None
     note             what befell the run and its state does not tell, e.g. that it began again; else None
     """
 
@@ -74,6 +75,7 @@ class TrialRecord:
     look: int = 1
     note: str | None = None
     model: str | None = None
+    rerun_of: int | None = None
 
 
 _RECORD = TypeAdapter(TrialRecord)
@@ -119,6 +121,8 @@ def _check(record: TrialRecord) -> None:
             raise ValueError(f"its {name} are {file!r}, not {own!r}")
     if record.value is not None and not math.isfinite(record.value):
         raise ValueError(f"its value is {record.value}")
+    if record.rerun_of is not None and not 0 <= record.rerun_of < record.identity.number:
+        raise ValueError(f"it runs trial {record.rerun_of} again, which is none before it")
     last = 0.0
     for row in record.epochs:
         epoch = row.get("epoch", math.nan)

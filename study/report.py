@@ -70,7 +70,8 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
         "source": source(results),
         "corpus_file": printable(header.corpus.path.partition("?")[0].rsplit("/", 1)[-1]),  # where it lay is nobody's business
         "spend": duration(sum(record.device_s for record in results.records)),
-        "trials": sum(record.identity.phase == "search" for record in results.records),
+        "trials": sum(record.identity.phase == "search" and record.rerun_of is None for record in results.records),
+        "reruns": sum(record.rerun_of is not None for record in results.records),
         "runs": sum(record.identity.phase == "confirm" for record in results.records),
         "seeds": confirm_seeds(results),
         "ended": max((record.ended for record in results.records), default=""),

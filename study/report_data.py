@@ -125,7 +125,8 @@ def search_trials(results: Results) -> pa.Table:
     records = [record for record in results.records if record.identity.phase == "search"]
     names = sorted({name for record in records for name in record.params})
     params = {f"param_{name}": _column([record.params.get(name) for record in records]) for name in names}
-    return pa.table({**_record_columns(records), **params})
+    again = pa.array([record.rerun_of for record in records], pa.int64())
+    return pa.table({**_record_columns(records), "rerun_of": again, **params})
 
 
 def confirm_runs(results: Results) -> pa.Table:

@@ -149,7 +149,7 @@ def search_and_confirm(plan: Plan, header: StudyHeader, view: View, forecast: Fo
 def foretell(space: Space, cost: Cost) -> Foretold:
     """What is known of a study's length beforehand."""
     budget, arms = space.budget, confirm_arms(space)
-    search = {arm.key: budget.trials * budget.searches for arm in space.arms} if space.searched else {}
+    search = {arm.key: budget.runs * budget.searches for arm in space.arms} if space.searched else {}
     confirm = dict.fromkeys(arms, confirm_runs(space) // len(arms))
     return Foretold(round(cost.wall_s, 1), cost.slots, {"search": search, "confirm": confirm}, cost.epochs)
 
@@ -222,7 +222,9 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
     made = "SYNTHETIC, made by rule: not real speech; " if corpus.synthetic else ""
     where = f"cluster at {resources.address}" if resources.address else f"{cost.slots} trial(s) at once"
     budget = header.budget
-    search = f"{len(space.arms)} arms × {budget['trials']} trials" if space.searched else "nothing searched"
+    finalists, reruns = header.finalists
+    again = f" (the best {finalists} run {count(reruns, 'more time')})" if finalists else ""
+    search = f"{len(space.arms)} arms × {budget['trials']} trials{again}" if space.searched else "nothing searched"
     repeats = f" × {budget['searches']} searches" if budget["searches"] > 1 else ""
     return [
         f"study   {header.name}: {space.title}",

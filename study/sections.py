@@ -10,7 +10,7 @@ from study.method import contrast_words, dev_basis, how_words, source, test_basi
 from study.report_data import data_name
 from study.tables import Table, arms_table, baselines_of, breakdown_table, contrasts_table, eer_table, square_table
 from study.tables_paper import has_papers_classes, speaker_table, table_3
-from study.tables_search import failed_table, rungs_table, spend_table, split_table, winners_table
+from study.tables_search import failed_table, finalists_table, rungs_table, spend_table, split_table, winners_table
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
             how_words(results),
             dev if results.header.budget.get("trials") else test,
             (),
-            (*tables(winners_table), spend_table(results), split_table(results)),
+            (*tables(winners_table), *tables(finalists_table), spend_table(results), split_table(results)),
         ),
         Section("cause", *cause_words(results), test, figures("attribution"), tables(square_table)),
         Section(
@@ -120,10 +120,11 @@ def paper_words(results: Results) -> tuple[str, tuple[str, ...]]:
 
 def search_words(results: Results) -> tuple[str, ...]:
     """What the search's numbers are, and are not."""
-    exempt = any(record.exempt for record in results.records if record.identity.phase == "search")
+    exempt = any(record.exempt and record.rerun_of is None for record in results.records if record.identity.phase == "search")
     told = "; some were exempt, to tell how well a rung's rank foretells the end" if exempt else ""
     pruned = f"Pruned trials stopped at a rung{told}. "
+    again = " Reruns of the best settings are in their own table and in no figure." if results.header.finalists[0] else ""
     return (
         "All of this is on the dev part, on which the winners were chosen: it tells how the search went, not how good a model is. "
-        f"{pruned if results.header.budget.get('rungs') else ''}A trial's value is its final epoch's.",
+        f"{pruned if results.header.budget.get('rungs') else ''}A trial's value is its final epoch's.{again}",
     )

@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from sermtl.config import RunConfig, check_value, make_config
 from sermtl.errors import ConfigError, SpaceError
 from sermtl.evaluate import metric_name, objective
+from study.budget import Budget, make_budget
 from study.space_file import QuestionTable, Range, SizeTable, SpaceFile, check_knobs, in_force, read_space_file
 
 WEIGHT = "weight_"  # a loss weight's parameter name is this and the task; `weight_decay` is a knob, no task may be called decay
@@ -68,19 +69,6 @@ class Question:
     @property
     def arms(self) -> tuple[Arm, Arm]:
         return (self.mtl, self.control)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """trials per arm and search; rungs in epochs; keep: share that passes a rung; exempt: share never pruned."""
-
-    trials: int
-    seeds: int
-    searches: int
-    startup: int
-    rungs: tuple[int, ...]
-    keep: float
-    exempt: float
 
 
 @dataclass(frozen=True)
@@ -207,15 +195,7 @@ def _build(
         starts=_starts(file, table),
         placebo=file.placebo,
         square=file.square,
-        budget=Budget(
-            table.trials if _searched(file, table) else 0,
-            table.seeds,
-            table.searches * (len(draws) if nested else 1),
-            table.startup,
-            table.rungs,
-            table.keep,
-            table.exempt,
-        ),
+        budget=make_budget(table, bool(_searched(file, table)), len(draws) if nested else 1),
         values={
             **file.model_dump(mode="json"),
             "size": table.model_dump(mode="json"),

@@ -81,7 +81,11 @@ class QuestionTable(Table):
 
 
 class SizeTable(Table):
-    """Budget and fixed knobs at one size; `trials` is per arm. startup: trials drawn at random first, at least a quarter of all."""
+    """Budget and fixed knobs at one size; `trials` is per arm.
+
+    startup    trials drawn at random first, at least a quarter of all
+    finalists  best settings of a search that are run again, `reruns` times each, before its winner is taken; 0: none
+    """
 
     trials: int = Field(default=0, ge=0, le=100_000)
     seeds: int = Field(ge=1, le=1000)
@@ -90,6 +94,8 @@ class SizeTable(Table):
     rungs: tuple[int, ...] = ()
     keep: float = Field(default=0.5, gt=0, lt=1)
     exempt: float = Field(default=0.1, ge=0, le=1)
+    finalists: int = Field(default=0, ge=0, le=1000)
+    reruns: int = Field(default=1, ge=1, le=100)
     fixed: dict[str, Plain] = {}
     search: dict[str, Range] = {}
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from study.answer import BestSoFar, RungQuality, Spend, Winner
+from study.answer import BestSoFar, Finalist, RungQuality, Spend, Winner
+from study.finalists import by_search, settings_of, winner
 from study.record import TrialRecord
 from study.stats import best_so_far
 
@@ -16,13 +17,15 @@ FEWEST_TRIALS_FOR_RANKS = 3
 def spend(records: Sequence[TrialRecord]) -> Spend:
     """What one arm's records cost together."""
     search = [record for record in records if record.identity.phase == "search"]
+    drawn = [record for record in search if record.rerun_of is None]
     confirm = [record for record in records if record.identity.phase == "confirm"]
-    states = [record.state for record in search]
+    states = [record.state for record in drawn]
     return Spend(
-        trials=len(search),
+        trials=len(drawn),
         complete=states.count("COMPLETE"),
         pruned=states.count("PRUNED"),
         failed=states.count("FAILED"),
+        reruns=len(search) - len(drawn),
         confirm_runs=len(confirm),
         confirm_failed=sum(record.state != "COMPLETE" for record in confirm),
         search_device_s=float(sum(record.device_s for record in search)),
@@ -32,7 +35,12 @@ def spend(records: Sequence[TrialRecord]) -> Spend:
 
 def curves(records: Sequence[TrialRecord]) -> tuple[BestSoFar, ...]:
     """One best-so-far curve per search of one arm, trials in order of ending."""
-    return tuple(_curve(search, trials) for search, trials in _by_search(records).items())
+    return tuple(_curve(search, first_runs(trials)) for (_, search), trials in by_search(records).items())
+
+
+def first_runs(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials of settings of their own: of a search that is what its sampler, its rungs and its knobs are judged by."""
+    return [record for record in trials if record.rerun_of is None]
 
 
 def _curve(search: int, trials: list[TrialRecord]) -> BestSoFar:
@@ -43,13 +51,22 @@ def _curve(search: int, trials: list[TrialRecord]) -> BestSoFar:
 
 
 def winners(records: Sequence[TrialRecord]) -> tuple[Winner, ...]:
-    """The best complete trial of each search of one arm (the earliest of equals)."""
+    """What each search of one arm has chosen."""
+    chosen = [(search, setting) for (_, search), trials in by_search(records).items() if (setting := winner(trials))]
+    return tuple(
+        Winner(search, s.first.identity.number, s.mean, len(s.values), s.first.params, s.first.config) for search, s in chosen
+    )
+
+
+def finalists(records: Sequence[TrialRecord]) -> tuple[Finalist, ...]:
+    """The settings of each search of one arm that were run again."""
     found = []
-    for search, trials in _by_search(records).items():
-        complete = [(record.value, record) for record in trials if record.state == "COMPLETE" and record.value is not None]
-        if complete:
-            value, best = max(complete, key=lambda pair: (pair[0], -pair[1].identity.number))
-            found.append(Winner(search, best.identity.number, value, best.params, best.config))
+    for (_, search), trials in by_search(records).items():
+        again, best = [setting for setting in settings_of(trials) if setting.again], winner(trials)
+        numbers = {s.first.identity.number: s.values for s in again}
+        found += [
+            Finalist(search, n, values, best is not None and n == best.first.identity.number) for n, values in numbers.items()
+        ]
     return tuple(found)
 
 
@@ -63,8 +80,8 @@ def rung_quality(arm: str, records: Sequence[TrialRecord], rungs: Sequence[int])
 
 def _rung(arm: str, records: Sequence[TrialRecord], epoch: int) -> RungQuality:
     past = {
-        search: [r for r in trials if r.value is not None and len(r.epochs) > epoch]
-        for search, trials in _by_search(records).items()
+        search: [r for r in first_runs(trials) if r.value is not None and len(r.epochs) > epoch]
+        for (_, search), trials in by_search(records).items()
     }
     found = [(len(trials), correlation) for trials in past.values() if not np.isnan(correlation := _foretold(trials, epoch))]
     weights, correlations = np.array(found, dtype=np.float64).reshape(-1, 2).T
@@ -83,11 +100,3 @@ def _foretold(trials: Sequence[TrialRecord], epoch: int) -> float:
 
 def _value_at(rows: list[dict[str, Any]], epoch: int) -> float:
     return float(rows[epoch - 1].get("value", np.nan))
-
-
-def _by_search(records: Sequence[TrialRecord]) -> dict[int, list[TrialRecord]]:
-    searches: dict[int, list[TrialRecord]] = {}
-    for record in records:
-        if record.identity.phase == "search":
-            searches.setdefault(record.identity.search, []).append(record)
-    return dict(sorted(searches.items()))

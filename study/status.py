@@ -80,14 +80,14 @@ def _seeds(folder: Path, header: StudyHeader) -> int:
 
 
 def wanted_runs(header: StudyHeader, seeds: int) -> dict[str, dict[str, int]]:
-    """phase → arm → runs: the search's trials, and a confirm run per seed, search and draw of the split."""
+    """phase → arm → runs: the search's trials and reruns, and a confirm run per seed, search and draw of the split."""
     budget = header.budget
     searches = int(budget.get("searches", 1))
     searched = (
         [f"{question.name}.{way}" for question in header.questions for way in ("mtl", "control")] if budget.get("trials") else []
     )
     return {
-        "search": {arm: int(budget["trials"]) * searches for arm in searched},
+        "search": dict.fromkeys(searched, header.trials * searches),
         "confirm": dict.fromkeys(header.confirm, planned_runs(header, seeds)),
     }
 

@@ -28,7 +28,7 @@ def strange_run(header: StudyHeader, run: Identity, look: int = 1, seeds: int = 
     if run.split not in (own := _splits_of(header, run)):
         return f"is on split {run.split!r}, and search {run.search}, counted from 0, is on {own[0]!r}"
     if run.phase == "search":
-        return _beyond("trial", run.number, int(header.budget["trials"]))
+        return _beyond("trial", run.number, _most_trials(header))
     if run.seed not in CONFIRM_SEEDS:
         return f"has seed {run.seed}, and confirm runs have {CONFIRM_SEEDS.start} to {CONFIRM_SEEDS.stop - 1}"
     declared, number = int(header.budget["seeds"]), run.seed - CONFIRM_SEEDS.start + 1  # the seeds begin one after the other
@@ -36,6 +36,12 @@ def strange_run(header: StudyHeader, run: Identity, look: int = 1, seeds: int = 
         return f"has seed {run.seed} in the first look, whose last seed is {CONFIRM_SEEDS.start + declared - 1}"
     looked_at = max(seeds, declared, number)
     return _beyond("confirm run", run.number, planned_runs(header, looked_at) * len(header.confirm))
+
+
+def _most_trials(header: StudyHeader) -> int:
+    """More runs no search has: its trials, and reruns, which it may have of other finalists whenever --trials was raised."""
+    trials, (finalists, reruns) = int(header.budget["trials"]), header.finalists
+    return trials * (1 + finalists * reruns)
 
 
 def _splits_of(header: StudyHeader, run: Identity) -> list[str]:

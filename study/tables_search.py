@@ -1,5 +1,7 @@
 """Tables of how a study was done: spend, winners' settings, rungs, split, failed trials."""
 
+import numpy as np
+
 from study.answer import QuestionResult, Results
 from study.drawing import printable, short
 from study.figures_contrast import question_short
@@ -13,11 +15,12 @@ MOST_REASONS = 40  # failed trials listed; the data file has them all
 
 def spend_table(results: Results) -> Table:
     """What each arm has cost, in trials and in device time."""
-    rows = []
+    rows, again = [], results.header.finalists[0] > 0
     for question in results.questions:
         for place, arm in enumerate(question.arms):
             s = arm.spend
-            searched = [str(n) if s.trials else "–" for n in (s.trials, s.complete, s.pruned, s.failed)]
+            counts = (s.trials, s.complete, s.pruned, s.failed, *([s.reruns] if again else []))
+            searched = [str(n) if s.trials else "–" for n in counts]
             times = [duration(s.search_device_s) if s.trials else "–", duration(s.confirm_device_s)]
             runs = f"{s.confirm_runs}" + (f" ({s.confirm_failed} failed)" if s.confirm_failed else "")
             name = question_short(question) if place == 0 else ""
@@ -29,13 +32,14 @@ def spend_table(results: Results) -> Table:
         "complete",
         "pruned",
         "failed",
+        *(["reruns"] if again else []),
         "search, device time",
         "confirm runs",
         "confirm, device time",
     )
     total = sum(arm.spend.search_device_s + arm.spend.confirm_device_s for question in results.questions for arm in question.arms)
     notes = (f"Together {duration(total)} of device time.", *([results.forecast] if results.forecast else []))
-    return Table("Spend of each arm", columns, "twnnnnnnn", tuple(rows), notes, "spend.csv")
+    return Table("Spend of each arm", columns, "tw" + "n" * (len(columns) - 2), tuple(rows), notes, "spend.csv")
 
 
 def winners_table(question: QuestionResult) -> Table | None:
@@ -46,9 +50,11 @@ def winners_table(question: QuestionResult) -> Table | None:
     several = max(winner.search for _, winner in winners) > 0
     names = sorted({name for _, winner in winners for name in winner.params})
     title, value = f"{question_short(question)}: the winners' settings", f"dev {axis_words(question.header.objective)}, %"
-    notes = (
+    notes: tuple[str, ...] = (
         "Each winner is also in winners/ as a TOML that python -m sermtl train runs. Its dev value chose it and is not a result.",
     )
+    if any(winner.runs > 1 for _, winner in winners):
+        notes += ("A setting that was run again has the mean of its runs; trial: its first run.",)
     if len(winners) > MOST_COLUMNS:
         return _winner_rows(question, names, title, value, notes)
     heads = [arm_words(arm.arm) + (f", search {winner.search + 1}" if several else "") for arm, winner in winners]
@@ -68,6 +74,27 @@ def _winner_rows(question: QuestionResult, names: list[str], title: str, value: 
             rows.append(Row((*who, *settings, str(winner.number), percent(winner.value)), "" if place else "rule"))
     columns = ("arm", "search", *names, "trial", value)
     return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes)
+
+
+def finalists_table(question: QuestionResult) -> Table | None:
+    """The settings that were run again before a search chose: what the first run promised, and what the others held."""
+    arms = [arm for arm in question.arms if arm.finalists]
+    several = any(finalist.search for arm in arms for finalist in arm.finalists)
+    rows = []
+    for arm in arms:
+        for place, finalist in enumerate(arm.finalists):
+            who = ("" if place else arm_words(arm.arm), *([str(finalist.search + 1)] if several else []))
+            first, *others = finalist.values
+            again, mean = ", ".join(percent(value) for value in others) or "failed", percent(float(np.mean(finalist.values)))
+            cells = (*who, str(finalist.number), percent(first), again, mean, "chosen" if finalist.chosen else "")
+            rows.append(Row(cells, "" if place else "rule"))
+    columns = ("arm", *(["search"] if several else []), "trial", "first run", "run again", "mean", "")
+    notes = (
+        "Of many first runs the best are also the luckiest, so reruns mostly fall behind them: by how much tells what one run's "
+        "dev value is worth.",
+    )
+    title = f"{question_short(question)}: the finalists' dev {axis_words(question.header.objective)}, %"
+    return Table(title, columns, "w" + "n" * (len(columns) - 2) + "t", tuple(rows), notes) if rows else None
 
 
 def rungs_table(question: QuestionResult) -> Table | None:

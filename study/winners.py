@@ -8,18 +8,19 @@ from sermtl.config import write_config
 from sermtl.errors import StudyError
 from sermtl.files import write_text
 from study.execute import Plan
+from study.finalists import Setting, by_search, winner
 from study.record import TrialRecord, read_records
 from study.space import Arm, Space
 
 
 @dataclass(frozen=True)
 class Winner:
-    """An arm's winner in one search: the best complete trial; of a fixed recipe, its only point (record is None)."""
+    """An arm's winner in one search: the setting that it chose (study.finalists); of a fixed recipe, its point, and None."""
 
     arm: Arm
     search: int
     params: dict[str, Any]
-    record: TrialRecord | None
+    chosen: Setting | None
 
     @property
     def weights(self) -> dict[str, float]:
@@ -27,45 +28,42 @@ class Winner:
 
 
 def pick_winners(space: Space, folder: Path) -> dict[tuple[str, int], Winner]:
-    """(arm's key, search) → its winner: the best final value on dev, the earlier trial where two are equal.
-
-    Raises StudyError when an arm has no complete trial.
-    """
-    records = [r for r in read_records(folder) if r.identity.phase == "search"]
+    """(arm's key, search) → its winner. Raises StudyError when an arm has no complete trial."""
+    searches = by_search(read_records(folder))
     return {
-        (arm.key, search): _winner(arm, search, records, folder) for search in range(space.budget.searches) for arm in space.arms
+        (arm.key, search): _winner(arm, search, searches.get((arm.key, search), []), folder)
+        for search in range(space.budget.searches)
+        for arm in space.arms
     }
 
 
-def _winner(arm: Arm, search: int, records: list[TrialRecord], folder: Path) -> Winner:
+def _winner(arm: Arm, search: int, trials: list[TrialRecord], folder: Path) -> Winner:
     if not arm.knobs:
         return Winner(arm, search, {}, None)
-    complete = [r for r in records if (r.identity.arm, r.identity.search, r.state) == (arm.key, search, "COMPLETE")]
-    best = max(complete, key=lambda r: (r.value if r.value is not None else 0.0, -r.identity.number), default=None)
-    if best is None:
+    chosen = winner(trials)
+    if chosen is None:
         raise StudyError(f"{folder}: no trial of {arm.key} (search {search}) ran to its end, so it has no winner; raise --trials")
-    return Winner(arm, search, best.params, best)
+    return Winner(arm, search, chosen.first.params, chosen)
 
 
 def write_winners(plan: Plan, winners: dict[tuple[str, int], Winner], seed: int) -> None:
     """Each winner as a TOML that `python -m sermtl train` runs; its model goes to MLflow's registry."""
-    for (key, search), winner in winners.items():
-        config = winner.arm.config(winner.params, seed, **plan.space.search_split(search), train_on_dev=plan.space.train_on_dev)
+    for (key, search), found in winners.items():
+        config = found.arm.config(found.params, seed, **plan.space.search_split(search), train_on_dev=plan.space.train_on_dev)
         path = plan.folder / "winners" / f"{key}-search{search}.toml"
-        about = (
-            f"value {winner.record.value:.4f} on dev, trial {winner.record.identity.number}" if winner.record else "fixed recipe"
-        )
-        write_text(path, f"# {plan.name}: the winner of {key}, search {search}: {about}\n{write_config(config)}")
-        model = _model_path(plan.folder, winner.record)
-        if winner.record is not None and model is not None:
-            plan.tracker.winner(key, winner.record, model)
+        write_text(path, f"# {plan.name}: the winner of {key}, search {search}: {_about(found.chosen)}\n{write_config(config)}")
+        model = _model_path(plan.folder, found.chosen)
+        if found.chosen is not None and model is not None:
+            plan.tracker.winner(key, found.chosen.first, model)
 
 
-def _model_path(folder: Path, record: TrialRecord | None) -> Path | None:
-    path = folder / "checkpoints" / record.identity.folder / "model.pt" if record else None
+def _model_path(folder: Path, chosen: Setting | None) -> Path | None:
+    path = folder / "checkpoints" / chosen.first.identity.folder / "model.pt" if chosen else None
     return path if path is not None and path.exists() else None
 
 
-def _about(winner: Winner) -> str:
-    record = winner.record
-    return "a fixed recipe" if record is None else f"trial {record.identity.number}, {record.value or 0:.4f} on dev"
+def _about(chosen: Setting | None) -> str:
+    if chosen is None:
+        return "fixed recipe"
+    runs = f", the mean of its {len(chosen.values)} runs" if chosen.again else ""
+    return f"value {chosen.mean:.4f} on dev{runs}, trial {chosen.first.identity.number}"

@@ -52,6 +52,9 @@ fixed.epochs = 6
 """
 
 
+BUDGET = ("trials", "seeds", "searches", "rungs", "finalists", "reruns")
+
+
 class SilentTracker:
     """Remembers what it was told."""
 
@@ -101,7 +104,7 @@ def toy_space(folder: Path, **budget: Any) -> Space:
 
 def toy_plan(folder: Path, corpus: Corpus, epochs: str = "tests.fake_epochs:noop", **changes: Any) -> Plan:
     """A plan of the toy study in folder/runs, two slots."""
-    budget = {name: changes.pop(name) for name in ("trials", "seeds", "searches", "rungs") if name in changes}
+    budget = {name: changes.pop(name) for name in BUDGET if name in changes}
     study = folder / "runs"
     study.mkdir(parents=True, exist_ok=True)
     resources = Resources(slots=2, device="cpu")

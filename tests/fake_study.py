@@ -7,7 +7,7 @@ report and the statistics can be tried on a study whose truth is known.
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Fake:
     splits: tuple[str, ...]
     random: np.random.Generator
     shared: int = 0
+    finalists: int = 0
     numbers: Iterator[int] = field(default_factory=itertools.count)  # of confirm runs
 
     def test_speakers(self, split: str) -> list[str]:
@@ -73,13 +74,14 @@ def fake_study(
     name: str = "fake",
     seed: int = 2,
     shared: int = 0,
+    finalists: int = 0,
 ) -> StudyHeader:
     """Write a finished study to `folder` and return its header. trials = 0: nothing searched, fixed recipes.
 
     Of several `splits` each shares `shared` test speakers with the next; nested, each repetition of the search belongs to
-    one of them.
+    one of them. The best `finalists` settings of a search are run again twice.
     """
-    fake = Fake(folder, name, seeds, speakers, trials, searches, effect, splits, np.random.default_rng(seed), shared)
+    fake = Fake(folder, name, seeds, speakers, trials, searches, effect, splits, np.random.default_rng(seed), shared, finalists)
     header = _header(fake, synthetic, questions, confirm, nested)
     write_header(folder, header)
     for question in questions:
@@ -100,7 +102,7 @@ def fake_study(
 def _header(fake: Fake, synthetic: bool, questions: tuple[str, ...], confirm: tuple[str, ...], nested: bool) -> StudyHeader:
     budget = {
         **{"trials": fake.trials, "seeds": fake.seeds, "searches": fake.searches, "startup": 5},
-        **{"rungs": list(RUNGS), "keep": 0.5, "exempt": 0.1, "nested": nested},
+        **{"rungs": list(RUNGS), "keep": 0.5, "exempt": 0.1, "nested": nested, "finalists": fake.finalists, "reruns": 2},
     }
     return StudyHeader(
         name=fake.name,
@@ -131,6 +133,7 @@ def _part(speakers: list[str]) -> dict[str, Any]:
 def _search(fake: Fake, question: str, arm: str, search: int, split: str) -> None:
     """Trials whose score peaks at a learning rate of 0.01 and a weight of 0.5; half are pruned at the first rung."""
     reached: list[float] = []
+    complete: list[TrialRecord] = []
     for number in range(fake.trials):
         params = {
             "learning_rate": float(10 ** fake.random.uniform(-3, -1)),
@@ -153,6 +156,13 @@ def _search(fake: Fake, question: str, arm: str, search: int, split: str) -> Non
         spent_s = 1.5 * len(rows)
         record = TrialRecord(identity, state, value, params, config, rows, spent_s, reason, exempt, ended=ended, device="cpu")
         write_record(fake.folder, record)
+        complete += [record] if state == "COMPLETE" else []
+    best = sorted(complete, key=lambda record: -(record.value or 0.0))[: fake.finalists]
+    for place, first in enumerate(best * 2):
+        who = replace(first.identity, number=fake.trials + place)
+        rows = _epochs(fake, question, arm, first.params)
+        again = {"identity": who, "value": rows[-1]["value"], "epochs": rows, "exempt": True, "rerun_of": first.identity.number}
+        write_record(fake.folder, replace(first, **again))
 
 
 def _config(question: str, arm: str, params: dict[str, Any], seed: int = 0) -> dict[str, Any]:

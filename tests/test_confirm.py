@@ -61,7 +61,7 @@ def test_the_winner_is_the_best_final_value_and_the_earlier_of_equals(tmp_path: 
     plan = toy_plan(tmp_path, tiny_corpus)
     searched(plan, {"mtl": [0.5, None, 0.7, 0.7], "control": [0.6, 0.1, None, 0.2]})
     winners = pick_winners(plan.space, plan.folder)
-    assert {key: winner.record.identity.number for key, winner in winners.items() if winner.record} == {
+    assert {key: winner.chosen.first.identity.number for key, winner in winners.items() if winner.chosen} == {
         ("emotion.mtl", 0): 2,
         ("emotion.control", 0): 0,
     }

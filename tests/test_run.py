@@ -45,6 +45,7 @@ speaker = { low = 0.1, high = 3.0 }
 learning_rate = 0.01
 [size.small]
 trials = 3
+finalists = 1
 seeds = 3
 rungs = [1]
 [size.small.fixed]
@@ -90,8 +91,14 @@ def test_every_run_ended_once_with_its_files(ran: Ran) -> None:
     search = [record for record in records if record.identity.phase == "search"]
     confirm = [record for record in records if record.identity.phase == "confirm"]
     assert sorted((r.identity.arm, r.identity.number) for r in search) == [
-        (arm, number) for arm in ("emotion.control", "emotion.mtl") for number in range(3)
+        (arm, number) for arm in ("emotion.control", "emotion.mtl") for number in range(4)
     ]
+    by_who = {(r.identity.arm, r.identity.number): r for r in search}
+    for arm in ("emotion.control", "emotion.mtl"):
+        again = by_who[arm, 3]
+        assert again.rerun_of is not None
+        assert again.params == by_who[arm, again.rerun_of].params
+        assert again.value != by_who[arm, again.rerun_of].value  # another seed
     assert {r.state for r in search} <= {"COMPLETE", "PRUNED"}
     arms = ("control", "control-recipe-helped", "mtl", "mtl-recipe-alone")
     assert sorted((r.identity.arm, r.identity.seed) for r in confirm) == [
@@ -114,7 +121,7 @@ def test_nothing_is_left_running_in_any_store(ran: Ran) -> None:
     with closing(sqlite3.connect(ran.folder / "mlflow.db")) as connection:
         statuses = dict(connection.execute("select status, count(*) from runs group by status"))
     assert "RUNNING" not in statuses
-    assert sum(statuses.values()) >= 6 + 12  # a run per trial, and their parents
+    assert sum(statuses.values()) >= 8 + 12  # a run per trial, and their parents
 
 
 def test_the_first_start_point_was_tried_first(ran: Ran) -> None:

@@ -8,7 +8,8 @@ the surrogate has for every setting an expected learning curve (extremely random
 that curve and the luck of one of the real runs, its residual out of fold. A search sees runs; what counts is the expected final
 score of the setting that it would choose, the one of the best final run so far, after so much device time.
 
-Ours is the study's own sampler, start points and rungs, then once more with early rungs; stock is Optuna's TPE with its defaults
+Ours is the study's own sampler, start points and rungs, with time kept to run the best settings again, of which the one with the
+best mean is chosen (study.finalists); then the same without reruns, and with early rungs. Stock is Optuna's TPE with its defaults
 and successive halving from the first epoch on by 4, as ASHA's defaults are; random runs every trial to its end. All get the same
 device time, that of `--trials` trials which nothing stops. Writes search-efficiency.json and search-efficiency.md.
 """
@@ -39,7 +40,9 @@ from study.space import Arm, Space, read_space
 TABLE = Path(__file__).with_name("search_table.parquet")
 AT = np.linspace(0, 1, 15)[1:]  # shares of a run's epochs at which curves are compared
 EARLY_RUNGS = (3, 6)  # a fifth and two fifths of a run
-EARLY = f"ours, half stopped at epochs {EARLY_RUNGS[0]} and {EARLY_RUNGS[1]}"
+ONCE = "ours, no setting run again"
+EARLY = f"the same, half stopped at epochs {EARLY_RUNGS[0]} and {EARLY_RUNGS[1]}"
+FINALISTS, RERUNS = 4, 2  # as in search_spaces/mtl.toml, size full
 LOOKS = (0.25, 0.5, 0.75, 1.0)  # shares of the device time after which the choice is told
 Sampler = Callable[[int], BaseSampler]
 Trace = list[tuple[float, float]]
@@ -121,12 +124,19 @@ def search(
     starts: bool,
     exempt: float,
     luck: np.random.Generator,
+    again: bool,
 ) -> Trace:
-    """One simulated search: (device-seconds so far, expected score of the setting it would choose) whenever a run has ended."""
+    """One simulated search: (device-seconds so far, expected score of the setting it would choose) whenever a run has ended.
+
+    again: its best settings are run again, and the trials end in time for that.
+    """
     study = optuna.create_study(direction="maximize", pruner=pruner)
     distributions = {knob.name: knob.distribution for knob in surrogate.arm.knobs}
     spent, best, chosen, path, number = 0.0, float("-inf"), float("nan"), [], 0
-    while spent < limit_s:
+    complete: list[tuple[float, float, int]] = []  # value, expected score, epochs
+    longest = max(knob.distribution.high for knob in surrogate.arm.knobs if knob.name == "epochs")  # type: ignore[attr-defined]
+    kept_s = (FINALISTS * RERUNS + 1) * longest * surrogate.epoch_s if again else 0.0
+    while spent < limit_s - kept_s or not path:
         study.sampler = sampler(number)
         if starts and number < len(surrogate.space.starts):
             study.enqueue_trial({k: v for k, v in surrogate.space.starts[number].items() if k in distributions})
@@ -142,11 +152,24 @@ def search(
                 state = TrialState.PRUNED
                 break
         study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
-        if state == TrialState.COMPLETE and value > best:
-            best, chosen = value, float(expected[-1])
+        if state == TrialState.COMPLETE:
+            complete.append((value, float(expected[-1]), epochs))
+            if value > best:
+                best, chosen = value, float(expected[-1])
         path.append((spent, chosen))
         number += 1
-    return path
+    return [*path, *run_again(surrogate, complete, spent, luck)] if again else path
+
+
+def run_again(surrogate: Surrogate, complete: list[tuple[float, float, int]], spent: float, luck: np.random.Generator) -> Trace:
+    """The end of a search: its best settings run again, and then the best mean chosen. complete: value, expected score, epochs."""
+    finalists = sorted(complete, key=lambda run: -run[0])[:FINALISTS]
+    means = []
+    for value, expected, epochs in finalists:
+        others = expected + surrogate.luck[luck.integers(len(surrogate.luck), size=RERUNS), -1]
+        means.append(float(np.mean([value, *others])))
+        spent += RERUNS * epochs * surrogate.epoch_s
+    return [(spent, finalists[int(np.argmax(means))][1])] if finalists else []
 
 
 def searches(surrogate: Surrogate, repeat: int, limit_s: float, trials: int) -> dict[str, Trace]:
@@ -160,12 +183,13 @@ def searches(surrogate: Surrogate, repeat: int, limit_s: float, trials: int) -> 
     def once(sampler: BaseSampler) -> Sampler:
         return lambda number: sampler
 
-    def run(sampler: Sampler, pruner: BasePruner, starts: bool = False, exempt: float = 0.0) -> Trace:
-        return search(surrogate, sampler, pruner, limit_s, starts, exempt, np.random.default_rng(repeat))
+    def run(sampler: Sampler, pruner: BasePruner, starts: bool = False, exempt: float = 0.0, again: bool = False) -> Trace:
+        return search(surrogate, sampler, pruner, limit_s, starts, exempt, np.random.default_rng(repeat), again)
 
     return {
         "random": run(once(RandomSampler(seed=repeat)), NopPruner()),
-        "ours": run(own, RungPruner(budget.rungs, budget.keep), True, budget.exempt),
+        "ours": run(own, RungPruner(budget.rungs, budget.keep), True, budget.exempt, again=True),
+        ONCE: run(own, RungPruner(budget.rungs, budget.keep), True, budget.exempt),
         EARLY: run(own, RungPruner(EARLY_RUNGS, 0.5), True, budget.exempt),
         "stock": run(once(TPESampler(seed=repeat)), SuccessiveHalvingPruner(min_resource=1, reduction_factor=4)),
     }
@@ -213,7 +237,8 @@ def page(found: dict[str, Any], about: dict[str, Any]) -> str:
         f"variance between runs, and a run's luck has an sd of {luck_sd:.1f} points. (Of settings that were trained again, {again}",
         f"runs in all, scores differ between seeds with an sd of {seed_sd:.1f} points.) So what is told of a search is not",
         "the best score that it has seen, which is luck as well, but the expected score, in per cent, of the setting that it",
-        "would choose: the one of its best run so far.",
+        "would choose: the one of its best run so far, or of the best mean once settings were run again.",
+        f"*Ours* keeps the time to run its {FINALISTS} best settings {RERUNS} times more.",
         "",
         f"Device time of each search: {found['limit_s']:.0f} s, that of {found['trials']} whole trials. ±: standard error of the",
         "last choice. *as good as random*: when the mean choice is as good as random's at the end.",

@@ -51,6 +51,7 @@ trials = {trials}
 seeds = {seeds}
 startup = 3
 rungs = [1, 2]
+finalists = {finalists}
 """
 
 
@@ -130,6 +131,7 @@ class Plan:
     trials: int = 6
     seeds: int = 2
     epochs: int = 4
+    finalists: int = 2
     real: bool = False
     postgres: Any = None  # tests.postgres.Postgres, running
     server: Any = None  # tests.mlflow_server.Server, running
@@ -139,7 +141,7 @@ class Plan:
     def asked(self) -> Asked:
         confirm = ("control", "control-recipe-helped", "mtl", "mtl-recipe-alone")
         arms = ("emotion.control", "emotion.mtl")
-        return Asked(arms, self.trials, tuple(f"emotion.{arm}" for arm in confirm), self.seeds, self.epochs)
+        return Asked(arms, self.trials, tuple(f"emotion.{arm}" for arm in confirm), self.seeds, self.epochs, self.finalists)
 
 
 @dataclass
@@ -165,9 +167,10 @@ class Campaign:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.tally, self.dice = plan, Tally(), random.Random(plan.seed)
-        (plan.home / "chaos.toml").write_text(SPACE.format(epochs=plan.epochs, trials=plan.trials, seeds=plan.seeds))
+        sizes = {"epochs": plan.epochs, "trials": plan.trials, "seeds": plan.seeds, "finalists": plan.finalists}
+        (plan.home / "chaos.toml").write_text(SPACE.format(**sizes))
         make_tiny(plan.home / "tiny.arrow")
-        self._lines = 12 + 2 * plan.trials + 4 * plan.seeds
+        self._lines = 12 + 2 * (plan.trials + plan.finalists) + 4 * plan.seeds
         self._outage: float | None = None  # when the server is to come back
         self._behind = False  # the last start said that MLflow is behind
 

@@ -33,6 +33,7 @@ class Asked:
     confirm: tuple[str, ...]
     seeds: int
     epochs: int
+    finalists: int = 0  # each run once more
 
 
 # ---- between kills ---------------------------------------------------------------------------------------------------
@@ -69,18 +70,36 @@ class Endings:
 
 
 def asked_for_ended_once(stores: Stores, asked: Asked) -> Verdict:
-    """Records: every requested trial and confirm run, numbers without a gap."""
-    who = [record["identity"] for record in stores.records().values()]
+    """Records: every requested trial, rerun of a finalist and confirm run, numbers without a gap."""
+    records = stores.records().values()
+    who = [record["identity"] for record in records]
     wrong = []
     for arm in asked.arms:
-        numbers = sorted(i["number"] for i in who if i["arm"] == arm and i["phase"] == "search")
-        wrong += [] if numbers == list(range(asked.trials)) else [f"{arm}: numbers {numbers}, not 0 to {asked.trials - 1}"]
+        of_arm = [record for record in records if record["identity"]["arm"] == arm and record["identity"]["phase"] == "search"]
+        wrong += [f"{arm}: {what}" for what in _search(sorted(of_arm, key=lambda record: record["identity"]["number"]), asked)]
     confirmed = sorted(i["number"] for i in who if i["phase"] == "confirm")
     wanted = len(asked.confirm) * asked.seeds
     wrong += [] if confirmed == list(range(wanted)) else [f"confirm: numbers {confirmed}, not 0 to {wanted - 1}"]
     seeds = Counter((i["arm"], i["seed"]) for i in who if i["phase"] == "confirm")
     wrong += [f"confirm: {key} has {n} records" for key, n in seeds.items() if n != 1 or key[0] not in asked.confirm]
-    return len(asked.arms) * asked.trials + wanted, wrong
+    return len(asked.arms) * (asked.trials + asked.finalists) + wanted, wrong
+
+
+def _search(trials: list[dict[str, Any]], asked: Asked) -> list[str]:
+    """What is wrong with one search's records, by number: the best complete trials are run again, once, and no other."""
+    numbers, drawn = [t["identity"]["number"] for t in trials], [t for t in trials if t["rerun_of"] is None]
+    wrong = [] if numbers == list(range(len(trials))) else [f"numbers {numbers}"]
+    wrong += [] if len(drawn) == asked.trials else [f"{len(drawn)} trials, not {asked.trials}"]
+    complete = [t for t in drawn if t["state"] == "COMPLETE"]
+    best = sorted(complete, key=lambda t: (-t["value"], t["identity"]["number"]))[: asked.finalists]
+    again = {t["identity"]["number"]: t["params"] for t in best}
+    repeated = [t["rerun_of"] for t in trials if t["rerun_of"] is not None]
+    wrong += [] if sorted(repeated) == sorted(again) else [f"trials {sorted(repeated)} run again, not {sorted(again)}"]
+    return wrong + [
+        f"{t['identity']['number']} is not trial {t['rerun_of']} again"
+        for t in trials
+        if t["rerun_of"] in again and t["params"] != again[t["rerun_of"]]
+    ]
 
 
 def optuna_tells_the_same(stores: Stores, asked: Asked) -> Verdict:
