@@ -86,15 +86,15 @@ def finalists_table(question: QuestionResult) -> Table | None:
             who = ("" if place else arm_words(arm.arm), *([str(finalist.search + 1)] if several else []))
             first, *others = finalist.values
             again, mean = ", ".join(percent(value) for value in others) or "failed", percent(float(np.mean(finalist.values)))
-            cells = (*who, str(finalist.number), percent(first), again, mean, "chosen" if finalist.chosen else "")
+            cells = (*who, ("✓ " if finalist.chosen else "") + str(finalist.number), percent(first), again, mean)
             rows.append(Row(cells, "" if place else "rule"))
-    columns = ("arm", *(["search"] if several else []), "trial", "first run", "run again", "mean", "")
+    columns = ("arm", *(["search"] if several else []), "trial", "first run", "run again", "mean")
     notes = (
-        "Of many first runs the best are also the luckiest, so reruns mostly fall behind them: by how much tells what one run's "
-        "dev value is worth.",
+        "✓ chosen. Of many first runs the best are also the luckiest, so reruns mostly fall behind them: by how much tells what "
+        "one run's dev value is worth.",
     )
     title = f"{question_short(question)}: the finalists' dev {axis_words(question.header.objective)}, %"
-    return Table(title, columns, "w" + "n" * (len(columns) - 2) + "t", tuple(rows), notes) if rows else None
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes) if rows else None
 
 
 def rungs_table(question: QuestionResult) -> Table | None:

@@ -53,12 +53,13 @@ def test_a_winner_is_the_best_mean_of_the_settings_that_were_run_again(results: 
 def test_the_finalists_stand_with_all_their_runs_and_who_was_chosen(results: Results) -> None:
     table = finalists_table(results.questions[0])
     assert table is not None
-    assert table.columns == ("arm", "search", "trial", "first run", "run again", "mean", "")
+    assert table.columns == ("arm", "search", "trial", "first run", "run again", "mean")
     assert len(table.rows) == 8  # two arms, two searches, two finalists
-    assert [row.cells[-1] for row in table.rows].count("chosen") == 4
+    chosen = [int(row.cells[2].removeprefix("✓ ")) for row in table.rows if row.cells[2].startswith("✓")]
+    assert chosen == [winner.number for arm in results.questions[0].arms[:2] for winner in arm.winners]
     values = runs_by_setting(results, "emotion.mtl", 0)
     first = table.rows[0].cells
-    number = int(first[2])
+    number = int(first[2].removeprefix("✓ "))
     assert first[3:6] == (
         f"{100 * values[number][0]:.1f}",
         ", ".join(f"{100 * value:.1f}" for value in values[number][1:]),
