@@ -176,9 +176,9 @@ def _uncovered(cells: list[Cell]) -> str:
     differ = [f"{100 * sd:.1f}{' points' * (sd == sds[0])}{found * (sd == SEARCH_SD_FOUND)}" for sd in sds]
     first, *others = zip(rates, differ, strict=True)
     return (
-        f"Had each arm been searched again, its score would differ: an interval like this one covers the truth {first[0]} of "
-        f"simulated studies whose searches differ by an sd of {first[1]}"
-        + "".join(f", and {rate} where they differ by {sd}" for rate, sd in others)
+        f"Had each arm been searched again, its score would differ: such an interval covers the truth {first[0]} of simulated "
+        f"studies whose searches differ by an sd of {first[1]}"
+        + "".join(f", and {rate} at {sd}" for rate, sd in others)
         + "; --searches takes it in."
     )
 

@@ -73,9 +73,9 @@ def test_the_caveat_of_one_search_tells_every_search_sd() -> None:
     refused, caveats = judge(tuple(near), 24, 5, 1)
     assert refused is None
     assert caveats == (
-        "Had each arm been searched again, its score would differ: an interval like this one covers the truth in 75 to 83 % of "
-        "simulated studies whose searches differ by an sd of 1.5 points, and in 43 % where they differ by 3.5, about what "
-        "docs/aa.md found for searches of few trials; --searches takes it in.",
+        "Had each arm been searched again, its score would differ: such an interval covers the truth in 75 to 83 % of simulated "
+        "studies whose searches differ by an sd of 1.5 points, and in 43 % at 3.5, about what docs/aa.md found for searches of "
+        "few trials; --searches takes it in.",
     )
 
 
@@ -92,7 +92,7 @@ def test_the_caveat_of_one_search_stands_with_one_sd(search_sd: float, words: st
 def test_a_lesser_search_sd_that_is_covered_hides_no_larger_one() -> None:
     cells = (cell(6, 3), cell(6, 3, search_sd=0.015, coverage=0.97), cell(6, 3, search_sd=0.035, coverage=0.84))
     _, (caveat,) = judge(cells, 6, 3, 1)
-    assert "in 97 % of simulated studies whose searches differ by an sd of 1.5 points, and in 84 % where" in caveat
+    assert "in 97 % of simulated studies whose searches differ by an sd of 1.5 points, and in 84 % at 3.5" in caveat
 
 
 def test_fixed_settings_are_not_said_to_lack_searches() -> None:
@@ -193,14 +193,14 @@ def test_the_table_that_ships_covers_the_grid_that_was_asked_for() -> None:
     sizes = {(c.speakers, c.seeds) for c in cells if c.studies >= 2000}
     assert sizes == {(i, j) for i in (6, 24, 91) for j in (3, 5, 10, 30)}
     assert len({c.seed_sd for c in cells}) == 2
-    assert {(c.searches, c.search_sd) for c in cells} >= {(1, 0.0), (1, 0.015), (3, 0.015)}
+    assert {(c.searches, c.search_sd) for c in cells} == {(r, sd) for r in (1, 2, 3) for sd in (0.0, 0.015, 0.035)}
     assert not any(math.isnan(c.coverage) for c in cells)
 
 
 def test_folds_draws_and_pairs_are_in_the_table_that_ships() -> None:
     folds = [c for c in measured_cells() if c.layout == "folds"]
     assert {(c.folds, c.speakers_each) for c in folds} == {(k, each) for k in (2, 3, 5, 10) for each in (1, 4, 18)}
-    assert {c.search_sd for c in folds} == {0.0, 0.015}
+    assert {c.search_sd for c in measured_cells() if c.layout in ("folds", "draws")} == {0.0, 0.015, 0.035}
     assert {(c.speakers, c.seeds) for c in measured_cells() if c.layout == "pairs"} == {
         (i, j) for i in (6, 24, 91) for j in (3, 5, 10)
     }
@@ -214,3 +214,17 @@ def test_a_plain_study_may_have_a_verdict() -> None:
     assert judge(measured_cells(), 24, 10, 1)[0] is None
     assert judge(measured_cells(), 24, 3, 6, folds=6)[0] is None
     assert judge(measured_cells(), 24, 3, 1, pairs=True)[0] is None
+
+
+def test_the_table_that_ships_tells_one_search_both_sds_and_forbids_two_of_many_speakers() -> None:
+    """Two searches that differ by 3.5 points hardly tell how far searches lie apart; of few speakers other parts are wider."""
+    refused, caveats = judge(measured_cells(), 24, 5, 1)
+    assert refused is None
+    assert (
+        "in 75 to 83 % of simulated studies whose searches differ by an sd of 1.5 points, and in 42 to 56 % at 3.5" in caveats[-1]
+    )
+    refused, _ = judge(measured_cells(), 91, 10, 2)
+    assert refused is not None
+    assert refused.endswith("where searches differ by an sd of 3.5 points")
+    assert judge(measured_cells(), 91, 10, 3)[0] is None
+    assert judge(measured_cells(), 24, 10, 2)[0] is None
