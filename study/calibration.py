@@ -3,6 +3,7 @@
     python -m study.calibration                             writes docs/calibration.md and study/error_rates.json
     python -m study.calibration --studies 200 --folder x    a coarser look, written below x
     python -m study.calibration --only searches draws       measures those cells again, and keeps the other rates
+    python -m study.calibration --only new                  measures what the grid has and this version's table has not
 
 Every cell has a random generator of its own, so that `--jobs` changes no number.
 """
@@ -21,11 +22,11 @@ import numpy as np
 
 from sermtl.errors import Parser, run_command
 from sermtl.files import write_text
-from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, TOLERANCE, Cell, Layout, measured_cells
+from study.error_rates import NOMINAL_COVERAGE, NOMINAL_FALSE, SEARCH_SD_FOUND, TOLERANCE, Cell, Layout, measured_cells
 from study.simulated import CLIPS, MARGIN, PAIR_LEVELS, PAIR_SD, PAIRS_EACH, SD, studies
 
 SPEAKERS, SEEDS, SEED_SDS = (6, 24, 91), (3, 5, 10, 30), (0.005, 0.02)
-SEARCHES, SEARCH_SDS = (1, 2, 3), (0.0, 0.015)
+SEARCHES, SEARCH_SDS = (1, 2, 3), (0.0, 0.015, SEARCH_SD_FOUND)
 FOLDS, SPEAKERS_EACH, FOLD_SEEDS = (2, 3, 5, 10), (1, 4, 18), (3, 5, 10)
 DRAWS, TESTED, DRAW_SEEDS = (2, 3, 5, 10), ((6, 24), (24, 91)), (3, 10)  # tested: speakers of a test part, and of all
 PAIR_SPEAKERS, PAIR_SEEDS = (6, 24, 91), (3, 5, 10)
@@ -128,11 +129,15 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1, 
         "the function the report uses (`study.contrast.contrast`). Nominal: 95 % of intervals hold the true difference, 5 % of",
         f"studies have p < .05; the Monte-Carlo error (one sd) of such a rate is {error:.1f} points.",
         "",
+        "*coverage*: share of intervals that hold the truth; all other studies have p < .05.",
         f"*verdicts*: share of 'helps' or 'hurts' at a margin of {100 * MARGIN:.0f} points. *bootstrap*: coverage of the bootstrap",
         f"interval ({min(n, BOOTSTRAPPED)} studies, {BOOTSTRAP_RESAMPLES} resamples). *±*: mean half width in points.",
         "",
+        f"Three values in a cell are those at search-to-search sds of {_by_sd([f'{100 * sd:.1f}' for sd in SEARCH_SDS])} points;",
+        "the last is about that of searches of few trials in [A/A](aa.md).",
+        "",
         f"A size whose coverage or p is more than {100 * TOLERANCE:.0f} points off on the side that claims too much (**bold**)",
-        "gets no verdict from the report (`study/error_rates.json`, read by `study.error_rates`).",
+        "at any of these gets no verdict from the report (`study/error_rates.json`, read by `study.error_rates`).",
         "",
         "Simulated (`study/simulated.py` has the model): "
         + "; ".join(f"{name} sd {100 * sd:.0f} points" for name, sd in SD.items())
@@ -142,22 +147,17 @@ def page(cells: list[Cell], powers: list[Power], seconds: float, jobs: int = 1, 
         f"Sizes without a verdict: {_listed(refused)}.",
         "",
     ]
-    crossed = [cell for cell in cells if cell.layout == "crossed"]
-    for searches, search_sd in itertools.product(sorted({c.searches for c in crossed}), sorted({c.search_sd for c in crossed})):
-        mine = [cell for cell in crossed if (cell.searches, cell.search_sd) == (searches, search_sd)]
-        words = ONE_SEARCH if searches == 1 and search_sd else ()
-        lines += _table(f"{searches} search{'es' * (searches > 1)} an arm, {_differing(search_sd)}", words, mine)
-    for search_sd in SEARCH_SDS:
-        mine = [cell for cell in cells if cell.layout == "folds" and cell.search_sd == search_sd]
-        lines += _table(f"Folds over all speakers, a search in each, {_differing(search_sd)}", FOLDS_WORDS, mine)
-    for search_sd in SEARCH_SDS:
-        mine = [cell for cell in cells if cell.layout == "draws" and cell.search_sd == search_sd]
-        lines += _table(f"Draws of the split, a search in each, {_differing(search_sd)}", DRAWS_WORDS, mine)
+    for searches in SEARCHES:
+        mine = [cell for cell in cells if (cell.layout, cell.searches) == ("crossed", searches)]
+        lines += _table(f"{searches} search{'es' * (searches > 1)} an arm", ONE_SEARCH if searches == 1 else (), mine)
+    folds, draws = ([cell for cell in cells if cell.layout == layout] for layout in ("folds", "draws"))
+    lines += _table("Folds over all speakers, a search in each", FOLDS_WORDS, folds)
+    lines += _table("Draws of the split, a search in each", DRAWS_WORDS, draws)
     lines += _table("Verification pairs", PAIRS_WORDS, [cell for cell in cells if cell.layout == "pairs"])
     lines += _power_table(powers)
     lines += [
         f"Python {platform.python_version()}, NumPy {version('numpy')}, SciPy {version('scipy')}; "
-        f"{seconds:.0f} s in {jobs} process{'es' * (jobs > 1)} for {new or len(cells)} of the {len(cells)} cells.",
+        f"{seconds:.0f} s in {jobs} process{'es' * (jobs > 1)} for {len(cells) if new is None else new} of the {len(cells)} cells.",
         "",
     ]
     return "\n".join(lines)
@@ -171,11 +171,10 @@ def _listed(cells: list[Cell]) -> str:
     return "; ".join(named) or "none"
 
 
-def _differing(search_sd: float) -> str:
-    return f"searches that differ by {100 * search_sd:.1f} points" if search_sd else "searches that do not differ"
-
-
-ONE_SEARCH = ("What one search cannot know: the interval is for the chosen settings only, and the report says so.",)
+ONE_SEARCH = (
+    "The interval is for the chosen settings only: what varies between searches it cannot know. So above an sd of 0 its misses",
+    "forbid no verdict; the report tells them beside it.",
+)
 FOLDS_WORDS = ("A seed's own effect is the same in every fold. What is not simulated: that the folds' training speakers overlap.",)
 DRAWS_WORDS = (
     "Each draw's test speakers are drawn from all anew, so that some are in several draws and some in none; its search stands for",
@@ -189,26 +188,36 @@ PAIRS_WORDS = (
 
 
 def _table(title: str, words: tuple[str, ...], cells: list[Cell]) -> list[str]:
+    """The section of cells of one layout: a row for each size and seed sd, in it the values at each search sd."""
     if not cells:
         return []
     units = "folds" if cells[0].folds else "draws" if cells[0].draws else ""
-    lines = [f"## {title}", "", *(line for text in words for line in (text, ""))]
-    lines += [f"| {units + ' | ' if units else ''}speakers | seeds | seed sd | coverage | p < .05 | verdicts | bootstrap | ± |"]
-    lines += [f"|{'--:|' * (8 + bool(units))}"]
+    lines = [f"## {title}", "", *words, *[""] * bool(words)]
+    lines += [f"| {units + ' | ' if units else ''}speakers | seeds | seed sd | coverage | verdicts | bootstrap | ± |"]
+    lines += [f"|{'--:|' * (7 + bool(units))}"]
+    rows: dict[tuple[int, str, int, float], list[Cell]] = {}
     for c in cells:
-        mark = "**" if c.misses else ""
-        rates = [
-            f"{mark}{_points(c.coverage)}{mark}",
-            *(_points(rate) for rate in (c.false_p, c.false_verdicts, c.bootstrap)),
-        ]
         speakers = f"{c.speakers} of {c.pool}" if c.pool else f"{c.speakers}"
-        size = [f"{c.folds or c.draws}"] * bool(units) + [speakers, f"{c.seeds}", f"{100 * c.seed_sd:.1f}"]
-        lines.append("| " + " | ".join([*size, *rates, f"{100 * c.half_width:.1f}"]) + " |")
+        rows.setdefault((c.folds or c.draws, speakers, c.seeds, c.seed_sd), []).append(c)
+    for (unit, speakers, seeds, seed_sd), row in rows.items():
+        row.sort(key=lambda cell: cell.search_sd)
+        size = [f"{unit}"] * bool(units) + [speakers, f"{seeds}", f"{100 * seed_sd:.1f}"]
+        values = (
+            [f"**{_points(c.coverage)}**" if c.misses else _points(c.coverage) for c in row],
+            [_points(c.false_verdicts) for c in row],
+            [_points(c.bootstrap) for c in row if c.bootstrap is not None] or ["–"],
+            [f"{100 * c.half_width:.1f}" for c in row],
+        )
+        lines.append("| " + " | ".join([*size, *map(_by_sd, values)]) + " |")
     return [*lines, ""]
 
 
-def _points(rate: float | None) -> str:
-    return "–" if rate is None else f"{100 * rate:.1f}"
+def _by_sd(values: list[str]) -> str:
+    return " / ".join(values)
+
+
+def _points(rate: float) -> str:
+    return f"{100 * rate:.1f}"
 
 
 def _power_table(powers: list[Power]) -> list[str]:
@@ -236,16 +245,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--studies", type=int, default=STUDIES, help="simulated studies a cell (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default %(default)s); the numbers do not depend on it")
     parser.add_argument("--folder", type=Path, default=Path("."), help="checkout to write docs/ and study/ of (default: here)")
-    again = "measure only these cells (%(choices)s); the others keep the rates that this version has"
-    parser.add_argument("--only", nargs="+", choices=GROUPS, metavar="CELLS", help=again)
+    again = "measure only these cells (%(choices)s: that this version lacks); the others keep the rates that it has"
+    parser.add_argument("--only", nargs="+", choices=(*GROUPS, "new"), metavar="CELLS", help=again)
     options = parser.parse_args(arguments)
     if options.studies < 1:
         parser.error(f"--studies must be at least 1, but got {options.studies}")
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, but got {options.jobs}")
     began, every = time.monotonic(), grid(options.studies)
-    todo = [cell for cell in every if not options.only or group(cell) in options.only]
-    rated = {} if len(todo) == len(every) else {kind(cell): cell for cell in measured_cells()}
+    rated = {kind(cell): cell for cell in measured_cells()}
+    only = options.only or GROUPS
+    todo = [cell for cell in every if group(cell) in only or ("new" in only and kind(cell) not in rated)]
     if missing := [cell for cell in every if cell not in todo and kind(cell) not in rated]:
         parser.error(f"--only keeps the other cells' rates, but this version has none of {kind(missing[0])}; leave it out")
     with ProcessPoolExecutor(options.jobs) as pool:

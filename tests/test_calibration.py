@@ -1,6 +1,7 @@
 """A small grid of the contrast's own error rates, and the command that writes the whole one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from sermtl.errors import UserError
 from study import calibration
-from study.calibration import grid, main, measure, measure_power
+from study.calibration import grid, kind, main, measure, measure_power
 from study.error_rates import Cell, Layout, measured_cells
 from study.simulated import CLIPS, simulate, simulate_draws, simulate_folds, studies
 
@@ -131,13 +132,12 @@ def test_simulated_speakers_vary_as_crema_d_does() -> None:
     assert first.mean(axis=2).std() == pytest.approx(0.11, abs=0.015)
 
 
-def test_command_writes_the_page_and_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(calibration, "SPEAKERS", (6, 12))
-    monkeypatch.setattr(calibration, "SEEDS", (3,))
-    monkeypatch.setattr(calibration, "POWER_SIZES", ((6, 3),))
-    for name, sizes in (
+@pytest.fixture
+def small_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: tuple[tuple[str, object], ...] = (
+        ("SPEAKERS", (6, 12)),
+        ("SEEDS", (3,)),
+        ("POWER_SIZES", ((6, 3),)),
         ("FOLDS", (3,)),
         ("SPEAKERS_EACH", (2,)),
         ("FOLD_SEEDS", (3,)),
@@ -146,17 +146,55 @@ def test_command_writes_the_page_and_the_table(
         ("DRAW_SEEDS", (3,)),
         ("PAIR_SPEAKERS", (6,)),
         ("PAIR_SEEDS", (3,)),
-    ):
-        monkeypatch.setattr(calibration, name, sizes)
+    )
+    for name, values in sizes:
+        monkeypatch.setattr(calibration, name, values)
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_command_writes_the_page_and_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--studies", "4", "--folder", str(tmp_path), "--jobs", "2"]) == 0
     cells = [Cell(**values) for values in json.loads((tmp_path / "study/error_rates.json").read_text())["cells"]]
-    assert len(cells) == len(grid(4)) == 2 * 1 * 2 * 3 * 2 + 2 * 2 + 2 * 2 + 2
+    assert len(cells) == len(grid(4)) == 2 * 1 * 2 * 3 * 3 + 2 * 3 + 2 * 3 + 2
     page = (tmp_path / "docs/calibration.md").read_text()
     assert "4 simulated studies a cell" in page
-    assert page.count("\n## ") == 7 + 2 + 2 + 1
+    assert page.count("\n## ") == 3 + 1 + 1 + 1 + 1
+    assert "0.0 / 1.5 / 3.5 points" in page
     assert "| 3 | 6 | 3 | 0.5 |" in page
     assert "| 2 | 6 of 20 | 3 | 2.0 |" in page
     assert f"{len(cells)}/{len(cells)}" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_a_row_has_the_values_at_every_search_sd(tmp_path: Path) -> None:
+    """Beside each other a reader sees what differs; below each other they were three pages of tables."""
+    cells = [
+        replace(c, coverage=1 - c.search_sd, false_p=c.search_sd, false_verdicts=c.search_sd / 2, half_width=2 * c.search_sd)
+        for c in grid(4)
+    ]
+    page = calibration.page([replace(c, bootstrap=0.5) if c.folds else c for c in cells], [], 1.0)
+    assert "| 6 | 3 | 0.5 | 100.0 / 98.5 / 96.5 | 0.0 / 0.8 / 1.8 | – | 0.0 / 3.0 / 7.0 |" in page
+    assert "| 3 | 6 | 3 | 2.0 | 100.0 / 98.5 / 96.5 | 0.0 / 0.8 / 1.8 | 50.0 / 50.0 / 50.0 | 0.0 / 3.0 / 7.0 |" in page
+    bad = [replace(c, coverage=0.9) if (c.searches, c.search_sd) == (2, 0.035) else c for c in cells]
+    assert "| 100.0 / 98.5 / **90.0** |" in calibration.page(bad, [], 1.0)
+    assert "Sizes without a verdict: 2 searches, 6 speakers x 3 seeds; 2 searches, 12 speakers x 3 seeds." in calibration.page(
+        bad, [], 1.0
+    )
+
+
+@pytest.mark.usefixtures("small_grid")
+def test_only_new_measures_what_the_table_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tuple(replace(c, coverage=0.5, false_p=0.5, false_verdicts=0.5, half_width=0.5) for c in grid(4))
+    monkeypatch.setattr(calibration, "measured_cells", lambda: tuple(c for c in kept if c.search_sd != 0.035 or c.searches > 1))
+    assert main(["--studies", "4", "--only", "new", "--folder", str(tmp_path)]) == 0
+    cells = [Cell(**values) for values in json.loads((tmp_path / "study/error_rates.json").read_text())["cells"]]
+    new = [c for c in cells if c.half_width != 0.5]
+    assert {(c.search_sd, c.searches, c.layout) for c in new} == {(0.035, 1, of) for of in ("crossed", "folds", "draws")}
+    assert len(cells) == len(kept)
+    assert f"{len(new)}/{len(new)} Cell" in capsys.readouterr().out
+    assert f"for {len(new)} of the {len(cells)} cells" in (tmp_path / "docs/calibration.md").read_text()
 
 
 @pytest.mark.parametrize("arguments", [["--studies", "0"], ["--studies", "x"], ["--jobs", "0"]])
@@ -174,3 +212,7 @@ def test_the_page_that_ships_is_made_from_the_table_that_ships() -> None:
         row = f"| {units}{speakers} | {c.seeds} | {100 * c.seed_sd:.1f} |"
         assert row in text
         assert f"{100 * c.coverage:.1f}" in text
+
+
+def test_the_table_that_ships_lacks_no_cell_of_the_grid() -> None:
+    assert {kind(c) for c in measured_cells()} == {kind(c) for c in grid(calibration.STUDIES)}
