@@ -38,6 +38,22 @@ def odd(path: Path) -> str | None:
     return "a folder" if path.is_dir() else "a pipe or device"
 
 
+def no_folder(folder: Path, write: bool = True) -> str | None:
+    """Why no folder can be there, or nothing be written in it, e.g. 'D is a file'; None where it can, as far as can be seen.
+
+    It need not be there yet: then what counts is the innermost folder that is. write: whether that must be writable.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if there.is_symlink() and not there.exists():
+        return f"{there} is a link to nowhere ({os.readlink(there)})"
+    if not there.is_dir():
+        return f"{there} is {odd(there) or 'a file'}, not a folder"
+    if not write or os.access(there, os.W_OK | os.X_OK):
+        return None
+    read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+    return f"nothing can be written in {there} ({'read-only file system' if read_only else 'permission denied'})"
+
+
 def check_target(path: Path) -> None:
     """Raise OSError where a file can never be written, before anything is spent on its content."""
     if path.exists():

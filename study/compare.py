@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from sermtl.errors import Parser, StudyError, run_command
-from sermtl.files import write_text
+from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
@@ -47,6 +47,8 @@ def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path
     tables = [answers_table(pair), *scores_tables(pair), spend_table(pair), settings_table(pair)]
     names = [study_name(pair, place) for place in (0, 1)]
     path = output or first.parent / f"compare-{slug(first.name)}-{slug(second.name)}.html"
+    if why := no_folder(path.parent):
+        raise StudyError(f"{path}: {why}; choose another place with -o")
     context = {
         "names": names,
         "synthetic": pair[0].header.corpus.synthetic,

@@ -20,8 +20,8 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study import doctor
 from study.cost import Cost
-from study.declare import make_header, study_name
-from study.header import StudyHeader
+from study.declare import make_header, take_back
+from study.header import StudyHeader, study_name
 from study.options import read_options
 from study.record import read_records
 from study.run import main
@@ -228,6 +228,31 @@ def test_an_earlier_command_goes_on_with_the_trials_that_a_later_one_asked_for(
     assert asked == [3, 6, 6]
     assert main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", "--dry-run"]) == 0
     assert "budget  2 arms × 6 trials" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("store", ["--storage", "--tracking-uri"])
+def test_a_start_that_is_refused_leaves_no_study(
+    tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    monkeypatch.setattr(study.run, "predict_cost", lambda *_: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0, "confirm": 1.0}))
+    (tmp_path / "mine.toml").write_text(SPACE)
+    (tmp_path / "text.db").write_text("no database" * 1000)
+    where = ["--space", str(tmp_path / "mine.toml"), "--corpus", str(tiny_corpus.path), "--size", "small", "--device", "cpu"]
+    with pytest.raises(StudyError, match=r"text\.db"):
+        main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", store, f"sqlite:///{tmp_path}/text.db"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.toml", "text.db"]
+
+
+def test_a_start_that_is_refused_takes_nothing_back_of_a_study_with_trials(tmp_path: Path) -> None:
+    for trace in ("optuna.db", "records/emotion.mtl/search-0/00000.json"):
+        (tmp_path / trace).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / trace).write_text("")
+        (tmp_path / "study.json").write_text("")
+        take_back(tmp_path)
+        assert (tmp_path / "study.json").exists()
+        (tmp_path / trace).unlink()
+    take_back(tmp_path)
+    assert not (tmp_path / "study.json").exists()
 
 
 def test_a_study_name_stays_in_its_folder() -> None:
