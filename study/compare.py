@@ -8,10 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sermtl.errors import Parser, StudyError, run_command
+from study.temporary import check_drawing
+
+if __name__ == "__main__" and (refused := run_command(check_drawing)):  # else what is imported next fails
+    sys.exit(refused)
+
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from sermtl.errors import Parser, StudyError, run_command
 from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug

@@ -16,9 +16,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sermtl.errors import Parser, StudyError, run_command
+from study.temporary import check_drawing
+
+if __name__ == "__main__" and (refused := run_command(check_drawing)):  # else what is imported next fails
+    sys.exit(refused)
+
 import jinja2
 
-from sermtl.errors import Parser, StudyError, run_command
 from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
 from study.drawing import COLOURS, Drawing, printable
