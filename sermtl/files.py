@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,13 +45,20 @@ def no_folder(folder: Path, write: bool = True) -> str | None:
     It need not be there yet: then what counts is the innermost folder that is. write: whether that must be writable.
     """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
-    if there.is_symlink() and not there.exists():
-        return f"{there} is a link to nowhere ({os.readlink(there)})"
-    if not there.is_dir():
-        return f"{there} is {odd(there) or 'a file'}, not a folder"
-    if not write or os.access(there, os.W_OK | os.X_OK):
+    try:
+        mode = there.stat().st_mode
+        writable = os.access(there, os.W_OK | os.X_OK)
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+    except OSError:
+        if there.is_symlink():
+            return f"{there} is a link to nowhere ({os.readlink(there)})"
+        if os.path.lexists(there):
+            raise
+        return no_folder(folder, write)  # another process has just removed it
+    if not stat.S_ISDIR(mode):
+        return f"{there} is a {'file' if stat.S_ISREG(mode) else 'pipe or device'}, not a folder"
+    if writable or not write:
         return None
-    read_only = os.statvfs(there).f_flag & os.ST_RDONLY
     return f"nothing can be written in {there} ({'read-only file system' if read_only else 'permission denied'})"
 
 

@@ -30,6 +30,7 @@ from study.header import (
     write_header,
 )
 from study.ledger import ledger_path
+from study.lock import is_lost
 from study.opened import is_opened
 from study.space import Space
 from study.store import database_path
@@ -123,6 +124,15 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
     if not copy_path(folder).exists():
         write_header(folder, standing)
     return standing
+
+
+def keep_header(folder: Path, header: StudyHeader, session: str) -> None:
+    """Write the header and its copy again where they were removed while the study ran: nothing else could tell what they said.
+
+    session: this driver's holding of the study; a folder that is no longer its own is left alone.
+    """
+    if not is_lost(folder, session) and not header_path(folder).exists() and not copy_path(folder).exists():
+        write_header(folder, header)
 
 
 def take_back(folder: Path) -> None:

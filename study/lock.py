@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import TextIO
 
 import psutil
@@ -87,7 +88,7 @@ def _locked(folder: Path) -> tuple[TextIO, list[Path]]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StudyError(f"{folder}: cannot be made ({error.strerror}); choose another --runs") from None
-        if what := odd(folder / "lock"):  # a pipe would never open
+        if what := _no_lock(folder / "lock"):
             raise StudyError(f"{folder / 'lock'}: is {what}, not the study's lock; remove it")
         with suppress(FileNotFoundError):
             file = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes it)
@@ -100,6 +101,13 @@ def _locked(folder: Path) -> tuple[TextIO, list[Path]]:
                 raise
             file.close()
     raise StudyError(f"{folder}: is being removed by another process; start again when it is done")
+
+
+def _no_lock(path: Path) -> str | None:
+    """What lies in the lock's place and is no file: a pipe would never open. Others may make or remove the file meanwhile."""
+    with suppress(FileNotFoundError):
+        return None if S_ISREG(os.stat(path).st_mode) else odd(path)
+    return odd(path) if path.is_symlink() else None
 
 
 def _hold(folder: Path, file: TextIO) -> None:

@@ -29,12 +29,12 @@ from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, most_epochs, predict_cost
-from study.declare import check_same, make_header, settle, take_back, with_raised
+from study.declare import check_same, keep_header, make_header, settle, take_back, with_raised
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.feasible import feasible
 from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header, study_name
-from study.lock import check_place, lock_study
+from study.lock import check_place, lock_study, session_of
 from study.loop import clear_lines
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
@@ -111,7 +111,7 @@ def run_study(
     lines: list[str],
 ) -> int:
     """Search, confirm, report: whatever of it is left to do."""
-    view = View()
+    view, session = View(), session_of(folder)
     forecast = Forecast(folder, view, foretell(space, cost), read_records(folder))
     tracker = Tracker(folder, header, options.tracking_uri)
     plan = Plan(
@@ -136,6 +136,7 @@ def run_study(
         raise
     finally:
         view.close()
+        keep_header(folder, header, session)
         forecast.write()
         tracker.close(patience_s)
     page = write_report(folder)

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study import doctor
 from study.cost import Cost
-from study.declare import make_header, take_back
-from study.header import StudyHeader, study_name
+from study.declare import keep_header, make_header, take_back
+from study.header import StudyHeader, read_header, study_name
+from study.lock import lock_study
 from study.options import read_options
 from study.record import read_records
 from study.run import main
@@ -253,6 +254,19 @@ def test_a_start_that_is_refused_takes_nothing_back_of_a_study_with_trials(tmp_p
         (tmp_path / trace).unlink()
     take_back(tmp_path)
     assert not (tmp_path / "study.json").exists()
+
+
+def test_a_header_that_was_removed_while_the_study_ran_is_written_again(tmp_path: Path) -> None:
+    header = make_header("demo", toy_space(tmp_path), make_tiny(tmp_path / "tiny.arrow"), "cpu", "")
+    folder = tmp_path / "demo"
+    with lock_study(folder) as session:
+        keep_header(folder, header, session)
+        assert read_header(folder) == header
+        keep_header(folder, replace(header, device="other"), session)  # what stands there stays
+        assert read_header(folder) == header
+        shutil.rmtree(folder)
+        keep_header(folder, header, session)  # the whole study was removed: that was meant
+        assert not folder.exists()
 
 
 def test_a_study_name_stays_in_its_folder() -> None:
