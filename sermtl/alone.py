@@ -12,7 +12,7 @@ from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs
 from sermtl.fetch import open_corpus
-from sermtl.files import check_target, write_text
+from sermtl.files import check_target, no_folder, write_text
 from sermtl.splits import make_split
 from sermtl.tasks import make_tasks
 from sermtl.train import EpochResult, Run, epochs
@@ -24,6 +24,8 @@ SHOWN_SCORES = ("emotion_accuracy", "emotion_uar", "speaker_accuracy", "speaker_
 def main(argv: list[str]) -> int:
     """The train command. Raises UserError, or DivergedError when the run diverges."""
     options = _parser().parse_args(argv)
+    if why := no_folder(options.out):
+        raise ConfigError(f"--out {options.out}: {why}; choose another folder")
     config, corpus = read_config(options.config), open_corpus(options.corpus)
     checkpoint, device = options.out / "checkpoint.pt", pick_device(options.device)
     if checkpoint.exists() and not options.resume:

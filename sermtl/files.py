@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,29 @@ def odd(path: Path) -> str | None:
     if path.is_symlink() and not path.exists():
         return "a link to nowhere"
     return "a folder" if path.is_dir() else "a pipe or device"
+
+
+def no_folder(folder: Path, write: bool = True) -> str | None:
+    """Why no folder can be there, or nothing be written in it, e.g. 'D is a file'; None where it can, as far as can be seen.
+
+    It need not be there yet: then what counts is the innermost folder that is. write: whether that must be writable.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    try:
+        mode = there.stat().st_mode
+        writable = os.access(there, os.W_OK | os.X_OK)
+        read_only = os.statvfs(there).f_flag & os.ST_RDONLY
+    except OSError:
+        if there.is_symlink():
+            return f"{there} is a link to nowhere ({os.readlink(there)})"
+        if os.path.lexists(there):
+            raise
+        return no_folder(folder, write)  # another process has just removed it
+    if not stat.S_ISDIR(mode):
+        return f"{there} is a {'file' if stat.S_ISREG(mode) else 'pipe or device'}, not a folder"
+    if writable or not write:
+        return None
+    return f"nothing can be written in {there} ({'read-only file system' if read_only else 'permission denied'})"
 
 
 def check_target(path: Path) -> None:

@@ -221,7 +221,10 @@ def plot_spectrograms(corpus: Corpus, path: Path, config: RunConfig, speaker: st
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise CorpusError(f"--plot {path}: a picture's name must end in {', '.join(PLOT_SUFFIXES)}")
     chosen = choose_clips(corpus, speaker)
-    import matplotlib.figure
+    try:
+        import matplotlib.figure
+    except OSError:
+        raise CorpusError("--plot: neither the home folder nor one for temporary files can be written; set TMPDIR") from None
 
     columns = min(len(chosen), 4)
     rows = -(-len(chosen) // columns)

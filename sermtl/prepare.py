@@ -27,6 +27,7 @@ from sermtl.corpus_lines import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.decoding import Decode, Entry, decode, decode_all
 from sermtl.defects import CAN_BE_KEPT, HARMLESS, Defect, find_repeats, judged, missing_labels
 from sermtl.errors import CorpusError, Parser
+from sermtl.files import no_folder
 from sermtl.spool import Spool, spooled
 
 READERS = {"crema-d": list_crema_d, "ravdess": list_ravdess, "emodb": list_emodb}
@@ -80,6 +81,11 @@ def prepare(
 
 def check_output(output: Path) -> None:
     """Raise CorpusError where no corpus file can be written, or something else would be lost, before anything is decoded."""
+    held = Path(os.path.realpath(output)).parent  # a link may point to the disk that has room
+    if why := no_folder(output.parent) or no_folder(held):
+        raise CorpusError(f"-o {output}: {why}; choose another place")
+    if output.is_symlink() and not held.is_dir():
+        raise CorpusError(f"-o {output}: is a link into {held}, which is not there; mount or make that, or choose another place")
     try:
         there = output.name not in ("", "..") and output.exists()
         if not output.name.strip(".") or (there and not output.is_file()):

@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,10 @@ class Finding:
 
     where: str
     what: str
+
+    def at(self, read: Path, folder: Path) -> "Finding":
+        """The finding, told of the study's folder where a copy of it was read."""
+        return replace(self, what=self.what.replace(str(read), str(folder)))
 
 
 class Stage(Protocol):

@@ -43,6 +43,7 @@ from ray.util.placement_group import PlacementGroup  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
 from sermtl.errors import StudyError  # noqa: E402
+from study.temporary import check_temporary  # noqa: E402
 
 DEAD = "no node of Ray is alive: its process died, or the machine was too busy to answer it"
 
@@ -167,6 +168,7 @@ def _start(resources: Resources) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     _sweep()
     # Short: Ray's sockets are in it, and their paths are limited to 107 bytes.
+    check_temporary()
     folder = tempfile.mkdtemp(prefix=f"ray-{os.getpid()}-")
     _folders.append(folder)
     cpus = None if resources.slots is None else resources.slots * resources.cpus_per_trial

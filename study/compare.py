@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sermtl.errors import Parser, StudyError, run_command
+from study.temporary import check_drawing
+
+if __name__ == "__main__" and (refused := run_command(check_drawing)):  # else what is imported next fails
+    sys.exit(refused)
+
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from sermtl.errors import Parser, StudyError, run_command
-from sermtl.files import write_text
+from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing, printable, short, slug
 from study.figures_contrast import ForestRow, forest, question_short
@@ -48,6 +53,8 @@ def compare(first: Path, second: Path, output: Path | None = None) -> tuple[Path
     tables = [answers_table(pair), *scores_tables(pair), spend_table(pair), settings_table(pair)]
     names = [study_name(pair, place) for place in (0, 1)]
     path = output or first.parent / f"compare-{slug(first.name)}-{slug(second.name)}.html"
+    if why := no_folder(path.parent):
+        raise StudyError(f"{path}: {why}; choose another place with -o")
     context = {
         "names": names,
         "synthetic": pair[0].header.corpus.synthetic,

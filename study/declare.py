@@ -5,7 +5,6 @@ A study is continued by the same command; another space, corpus, split or size u
 
 import importlib.metadata
 import platform
-import re
 import subprocess
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -19,6 +18,7 @@ from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms
 from study.database import place, without_password
 from study.feasible import question_split
+from study.forecast import forecast_path
 from study.header import (
     CorpusHeader,
     QuestionHeader,
@@ -29,18 +29,14 @@ from study.header import (
     read_header,
     write_header,
 )
+from study.ledger import ledger_path
+from study.lock import is_lost
 from study.opened import is_opened
 from study.space import Space
+from study.store import database_path
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "numpy", "numba", "scipy", "scikit-learn", "pyarrow")
 COUNTS = ("trials", "seeds", "searches")  # compared by themselves: a later command may raise the first two
-
-
-def study_name(text: str) -> str:
-    """A name that is one folder's name and nothing else. Raises StudyError."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) or ".." in text:
-        raise StudyError(f"{text!r} is not a study's name; give one with --name: up to 80 letters, digits, '.', '_' and '-'")
-    return text
 
 
 def code_version() -> str:
@@ -128,6 +124,23 @@ def settle(folder: Path, header: StudyHeader) -> StudyHeader:
     if not copy_path(folder).exists():
         write_header(folder, standing)
     return standing
+
+
+def keep_header(folder: Path, header: StudyHeader, session: str) -> None:
+    """Write the header and its copy again where they were removed while the study ran: nothing else could tell what they said.
+
+    session: this driver's holding of the study; a folder that is no longer its own is left alone.
+    """
+    if not is_lost(folder, session) and not header_path(folder).exists() and not copy_path(folder).exists():
+        write_header(folder, header)
+
+
+def take_back(folder: Path) -> None:
+    """Remove what the first start of a study has noted, where it was refused before it had a single trial in any store."""
+    if database_path(folder).exists() or any((folder / "records").rglob("*.json")):
+        return
+    for path in (header_path(folder), copy_path(folder), ledger_path(folder), forecast_path(folder)):
+        path.unlink(missing_ok=True)
 
 
 def check_same(folder: Path, header: StudyHeader) -> StudyHeader:

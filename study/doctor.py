@@ -5,6 +5,7 @@ them in Optuna, MLflow, the checkpoints and the predictions; with --fix it repai
 Exit code 0 when all agree (again), 1 when something still disagrees, 2 for a mistake, e.g. a study that is running.
 """
 
+import argparse
 import os
 import sys
 from contextlib import suppress
@@ -20,7 +21,8 @@ from study.doctor_optuna import Optuna
 from study.doctor_records import Records
 from study.header import StudyHeader, copy_path, header_path, note_storage, read_both, read_header, write_header
 from study.ledger import ledger_path, record_folders
-from study.lock import lock_study
+from study.lock import lock_study, look_at_study
+from study.looking import copied, unwritable
 from study.mlflow_connection import check_uri, default_uri, sqlite_path
 from study.record import kept_record
 from study.status import find_study
@@ -101,20 +103,34 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--storage", help="the study's Optuna database; default: where it was run; with --fix where it moved to")
     args = parser.parse_args(argv)
     folder = find_study(args.name, args.runs)
-    with lock_study(folder):
-        before = sound_header(folder, args.fix)
-        header = read_header(folder)
-        storage = absolute(args.storage) if args.storage else header.storage or None
-        case = Case(folder, header, tracking_uri(folder, args.tracking_uri), storage)
-        left, done = examine(case, args.fix)
-        if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):
-            note_storage(folder, absolute(args.storage))
-    for line in (done := before + done):
+    if (why := unwritable(folder)) is None:
+        with lock_study(folder):
+            before = sound_header(folder, args.fix)
+            left, done = examine(case_of(folder, folder, args), args.fix)
+            if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):
+                note_storage(folder, absolute(args.storage))
+            done = before + done
+    elif args.fix:
+        raise StudyError(f"{folder}: {why}, so nothing can be repaired; without --fix it is looked at")
+    else:
+        print(
+            f"note         {why}, so the study is not locked: if a driver runs it elsewhere, some of this may be its work under way"
+        )
+        with look_at_study(folder), copied(folder) as copy:
+            left, done = [f.at(copy, folder) for f in examine(case_of(folder, copy, args), fix=False)[0]], []
+    for line in done:
         print(f"done         {mask_secrets(line)}")
     for finding in left:
         print(f"{finding.where:<12} {mask_secrets(finding.what)}")
-    print(f"{case.header.name}: {_verdict(left, done, args.fix)}")
+    print(f"{read_header(folder).name}: {_verdict(left, done, args.fix)}")
     return 1 if left else 0
+
+
+def case_of(folder: Path, read: Path, args: argparse.Namespace) -> Case:
+    """The study at `folder` as it is read in `read`, itself or a copy. Raises StudyError."""
+    header, uri = read_header(folder), tracking_uri(folder, args.tracking_uri)
+    storage = absolute(args.storage) if args.storage else header.storage or None
+    return Case(read, header, default_uri(read) if uri == default_uri(folder) else uri, storage)
 
 
 def _verdict(left: list[Finding], done: list[str], fix: bool) -> str:

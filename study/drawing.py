@@ -8,7 +8,6 @@ fonts a browser will pick, so nothing comes to overlap.
 import hashlib
 import io
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,9 +20,9 @@ import pyarrow as pa
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-WIDTH_IN = 5.4  # 389 pt: a phone shows it at full size, a laptop two side by side
+from study.printable import printable as printable
 
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # bidirectional controls
+WIDTH_IN = 5.4  # 389 pt: a phone shows it at full size, a laptop two side by side
 
 # name -> (light page, dark page); series colours are Okabe & Ito's, lightened or darkened for contrast on either page
 COLOURS = {
@@ -195,11 +194,6 @@ def mark(way: str) -> tuple[str, str, str]:
 def clean(text: str) -> str:
     """Text that cannot break XML: escaped, and without control characters."""
     return escape(printable(text))
-
-
-def printable(text: str) -> str:
-    """Text without characters that XML or a terminal would stumble over, or that turn the reading direction."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") or c in TURNING else c for c in text)
 
 
 def short(text: str, longest: int = 28) -> str:

@@ -115,6 +115,13 @@ def check_folder(folder: Path) -> None:
         raise StudyError(f"{folder}: a '?' or '%41' in a path means another thing in a database's URL; choose another place")
 
 
+def study_name(text: str) -> str:
+    """A name that is one folder's name and nothing else. Raises StudyError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", text) or ".." in text:
+        raise StudyError(f"{text!r} is not a study's name; give one with --name: up to 80 letters, digits, '.', '_' and '-'")
+    return text
+
+
 def planned_runs(header: StudyHeader, seeds: int | None = None) -> int:
     """Confirm runs of each arm: seeds (None: the first look's) x searches, and x splits where a search is confirmed on all."""
     splits = 1 if header.budget.get("nested", True) else len(header.splits)

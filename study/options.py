@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sermtl.errors import Parser, StudyError
+from sermtl.files import no_folder
 from sermtl.masking import mask_argument
 from study.database import absolute
-from study.header import check_folder
+from study.header import check_folder, study_name
 from study.mlflow_connection import check_uri
 from study.space import Space, read_space, shipped_spaces
 from study.space_file import SIZES
+from study.temporary import check_temporary
 
 AUTO = "auto"
 
@@ -104,6 +106,10 @@ def read_options(argv: list[str] | None = None) -> Options:
         if value not in (None, AUTO) and not 0 <= value < 1e6:
             raise StudyError(f"--{name.replace('_', '-')} must be 0 or more, but got {value}")
     check_folder(args.runs)
+    if why := no_folder(args.runs, write=False):  # what must be writable is the study's folder, perhaps that alone
+        raise StudyError(f"--runs {args.runs}: {why}; mend that, or choose another --runs")
+    if args.name is not None:
+        study_name(args.name)
     return Options(
         space=args.space,
         size=args.size or ("small" if args.corpus is None else "full"),
@@ -137,6 +143,7 @@ def asked_space(options: Options) -> Space:
 def check_command() -> None:
     """Raise what is wrong with this process's command line or the space it names, as far as they alone can tell."""
     asked_space(read_options())
+    check_temporary()
 
 
 def _fixed(args: argparse.Namespace) -> dict[str, Any]:

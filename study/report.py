@@ -16,10 +16,15 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from sermtl.errors import Parser, StudyError, run_command
+from study.temporary import check_drawing
+
+if __name__ == "__main__" and (refused := run_command(check_drawing)):  # else what is imported next fails
+    sys.exit(refused)
+
 import jinja2
 
-from sermtl.errors import Parser, run_command
-from sermtl.files import write_text
+from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
 from study.drawing import COLOURS, Drawing, printable
 from study.figures import draw_all
@@ -36,8 +41,9 @@ MADE = {"figures": (".svg",), "data": (".csv", ".parquet", ".json")}  # what a r
 
 def write_report(study_folder: Path) -> Path:
     """Write a study's report and return its page. Raises StudyError when the folder is not a study's."""
-    results = load_results(study_folder)
-    folder = study_folder / "report"
+    results, folder = load_results(study_folder), study_folder / "report"
+    if why := no_folder(folder):
+        raise StudyError(f"{study_folder}: its report cannot be written: {why}; mend that, or copy the study elsewhere")
     drawings = draw_all(results)
     flat = [drawing for section in drawings.values() for drawing in section]
     tables = data_files(results, flat)

@@ -29,12 +29,12 @@ from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, most_epochs, predict_cost
-from study.declare import check_same, make_header, settle, study_name, with_raised
+from study.declare import check_same, keep_header, make_header, settle, take_back, with_raised
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.feasible import feasible
 from study.forecast import Forecast, Foretold
-from study.header import StudyHeader, header_path, read_header
-from study.lock import lock_study
+from study.header import StudyHeader, header_path, read_header, study_name
+from study.lock import check_place, lock_study, session_of
 from study.loop import clear_lines
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
@@ -69,6 +69,8 @@ def command(options: Options) -> int:
     space = feasible(space, corpus)
     name = study_name(options.name or f"{space.name}-{corpus.name}-{space.size}")
     folder = options.runs / name
+    if not options.dry_run:
+        check_place(folder)
     resources = find_resources(options, space, corpus)
     if resources.address is not None:
         check_nodes(options.runs, corpus, resources)
@@ -85,10 +87,17 @@ def command(options: Options) -> int:
         if options.storage is not None:  # before the study is noted as being there
             check_server(options.storage, folder, read_header(folder) if header_path(folder).exists() else header)
         sweep(folder)
+        begun = header_path(folder).exists()
         header = settle(folder, header)
         if options.storage is not None:
             claim_server(options.storage, folder, header)
-        return run_study(options, header, folder, space, corpus, resources, cost, lines)
+            begun = True  # the name is this study's there, which its header alone can tell
+        try:
+            return run_study(options, header, folder, space, corpus, resources, cost, lines)
+        except StudyError:
+            if not begun:
+                take_back(folder)
+            raise
 
 
 def run_study(
@@ -102,7 +111,7 @@ def run_study(
     lines: list[str],
 ) -> int:
     """Search, confirm, report: whatever of it is left to do."""
-    view = View()
+    view, session = View(), session_of(folder)
     forecast = Forecast(folder, view, foretell(space, cost), read_records(folder))
     tracker = Tracker(folder, header, options.tracking_uri)
     plan = Plan(
@@ -127,6 +136,7 @@ def run_study(
         raise
     finally:
         view.close()
+        keep_header(folder, header, session)
         forecast.write()
         tracker.close(patience_s)
     page = write_report(folder)

@@ -19,12 +19,15 @@ from sermtl.masking import mask_secrets
 from study.forecast import in_words, left_by_records_s, read_forecast
 from study.header import StudyHeader, check_folder, copy_path, header_path, planned_runs, read_header
 from study.ledger import record_folders
+from study.lock import began_s
 from study.opened import is_opened, read_opened
 from study.progress import Progress
 from study.record import TrialRecord, read_records
 from study.underway import outdated, running_trials
 from study.view import STYLES, score
 from study.wording import duration
+
+SAME_S = 1.5  # the machine's start is told in whole seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,12 @@ def find_study(name: str, runs: Path) -> Path:
 
 
 def studies(runs: Path) -> list[Path]:
-    return sorted(path.parent for path in runs.glob("*/study.json")) if runs.is_dir() else []
+    """The studies' folders. One that has lost its header is one: its line says how that comes back."""
+    return (
+        sorted({path.parent for name in ("study.json", "study.copy.json") for path in runs.glob(f"*/{name}")})
+        if runs.is_dir()
+        else []
+    )
 
 
 def report_path(folder: Path) -> Path:
@@ -98,16 +106,22 @@ def lock_holder(folder: Path) -> str | None:
     try:
         lock = json.loads(path.read_text(encoding="utf-8"))
         pid, host = int(lock["pid"]), str(lock["host"])
-        if host == socket.gethostname() and not _lives(pid, path.stat().st_mtime):
+        if host == socket.gethostname() and not _lives(pid, lock.get("began_s"), path.stat().st_mtime):
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return f"process {pid} on {host}"
 
 
-def _lives(pid: int, locked_at: float) -> bool:
-    """Whether the process that took the lock still lives, and is not a later one of the same number."""
+def _lives(pid: int, noted_s: float | None, locked_at: float) -> bool:
+    """Whether the process that took the lock still lives, and is not a later one of the same number.
+
+    noted_s: its beginning as it noted it (study.lock.began_s); None of an older version, which told only when it locked, by a
+    clock that may have been changed since.
+    """
     try:
+        if noted_s is not None:
+            return abs(began_s(pid) - noted_s) < SAME_S
         return psutil.Process(pid).create_time() <= locked_at + 1
     except psutil.Error:
         return False

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from study.confusion_figure import class_names, draw_confusion
 from study.header import StudyHeader
 from study.identity import Identity
 from study.ledger import Ledger
@@ -129,6 +128,8 @@ class NoteWriter:
         part = "test" if record.test_scores else "dev"
         scores = record.test_scores or (record.epochs[-1] if record.epochs else {})
         cells = np.asarray(counts)
+        from study.confusion_figure import class_names, draw_confusion  # brings Matplotlib
+
         names = class_names(task, scores, len(cells))
         synthetic = ", synthetic" if self.store.header.corpus.synthetic else ""
         figure = draw_confusion(task, cells, names, f"{part} clips{synthetic}, {record.identity.folder}")

@@ -4,7 +4,7 @@ import math
 import re
 
 from study.contrast import Contrast
-from study.drawing import printable
+from study.printable import printable
 from study.verdict import digits as digits_apart
 from study.verdict import p_digits
 

@@ -1,6 +1,10 @@
 """The direction of imports is the house's plan (DESIGN): sermtl flows one way and never looks up at the study."""
 
 import ast
+import re
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -66,6 +70,16 @@ def test_only_run_wires_everything() -> None:
 def test_no_room_is_called_nothing() -> None:
     said_nothing = {"utils", "common", "helpers", "base", "manager", "misc"}
     assert not [path for room in ("sermtl", "study") for path in (ROOT / room).rglob("*.py") if path.stem in said_nothing]
+
+
+def test_what_is_imported_is_declared() -> None:
+    """What only comes along with another package may be gone with that package's next version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w.-]", wanted, maxsplit=1)[0].lower() for wanted in project["dependencies"]}
+    sources = packages_distributions()
+    for path in (path for room in ("sermtl", "study") for path in (ROOT / room).rglob("*.py")):
+        for name in {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"sermtl", "study"}:
+            assert {source.lower() for source in sources[name]} & declared, f"{path.name}: {name}"
 
 
 def test_rooms_are_small() -> None:

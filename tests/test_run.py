@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study import doctor
 from study.cost import Cost
-from study.declare import make_header, study_name
-from study.header import StudyHeader
+from study.declare import keep_header, make_header, take_back
+from study.header import StudyHeader, read_header, study_name
+from study.lock import lock_study
 from study.options import read_options
 from study.record import read_records
 from study.run import main
@@ -235,6 +236,44 @@ def test_an_earlier_command_goes_on_with_the_trials_that_a_later_one_asked_for(
     assert asked == [3, 6, 6]
     assert main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", "--dry-run"]) == 0
     assert "budget  2 arms × 6 trials" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("store", ["--storage", "--tracking-uri"])
+def test_a_start_that_is_refused_leaves_no_study(
+    tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    monkeypatch.setattr(study.run, "predict_cost", lambda *_: Cost(1.0, 1.0, 1, 1, "no model", "", {"search": 1.0, "confirm": 1.0}))
+    (tmp_path / "mine.toml").write_text(SPACE)
+    (tmp_path / "text.db").write_text("no database" * 1000)
+    where = ["--space", str(tmp_path / "mine.toml"), "--corpus", str(tiny_corpus.path), "--size", "small", "--device", "cpu"]
+    with pytest.raises(StudyError, match=r"text\.db"):
+        main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", store, f"sqlite:///{tmp_path}/text.db"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.toml", "text.db"]
+
+
+def test_a_start_that_is_refused_takes_nothing_back_of_a_study_with_trials(tmp_path: Path) -> None:
+    for trace in ("optuna.db", "records/emotion.mtl/search-0/00000.json"):
+        (tmp_path / trace).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / trace).write_text("")
+        (tmp_path / "study.json").write_text("")
+        take_back(tmp_path)
+        assert (tmp_path / "study.json").exists()
+        (tmp_path / trace).unlink()
+    take_back(tmp_path)
+    assert not (tmp_path / "study.json").exists()
+
+
+def test_a_header_that_was_removed_while_the_study_ran_is_written_again(tmp_path: Path) -> None:
+    header = make_header("demo", toy_space(tmp_path), make_tiny(tmp_path / "tiny.arrow"), "cpu", "")
+    folder = tmp_path / "demo"
+    with lock_study(folder) as session:
+        keep_header(folder, header, session)
+        assert read_header(folder) == header
+        keep_header(folder, replace(header, device="other"), session)  # what stands there stays
+        assert read_header(folder) == header
+        shutil.rmtree(folder)
+        keep_header(folder, header, session)  # the whole study was removed: that was meant
+        assert not folder.exists()
 
 
 def test_a_study_name_stays_in_its_folder() -> None:

@@ -148,6 +148,16 @@ def test_without_a_name_all_studies_are_listed(
     assert "not a study's header" in out
 
 
+def test_a_study_that_lost_its_header_is_listed_and_a_lone_lock_is_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "study.json").unlink()
+    (folder.parent / "refused").mkdir()
+    (folder.parent / "refused" / "lock").write_text("")
+    assert main(["--runs", str(folder.parent)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "restores it from its copy" in out
+    assert "refused" not in out
+
+
 def test_no_studies_say_how_to_begin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--runs", str(tmp_path / "runs")]) == 0
     assert "python -m study.run --space mtl" in capsys.readouterr().out

@@ -10,8 +10,8 @@ import pytest
 
 from sermtl.about import check_label
 from sermtl.errors import UserError
-from study.declare import study_name
 from study.drawing import printable, slug
+from study.header import study_name
 from study.report import latex, markdown, write_report
 from tests.fake_study import fake_study
 from tests.fuzz.harness import fuzzed
