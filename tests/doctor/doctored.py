@@ -16,7 +16,7 @@ from study.case import Case
 from study.doctor import examine
 from study.header import QuestionHeader, SplitHeader, StudyHeader, read_header, write_header
 from study.identity import Identity
-from study.mlflow_connection import default_uri
+from study.mlflow_connection import default_uri, move_artifacts
 from study.predictions import write_predictions
 from study.record import TrialRecord
 from study.space import read_space
@@ -116,6 +116,13 @@ def make_whole(factory: pytest.TempPathFactory) -> Path:
     assert len(done) > 10
     backup(folder)
     return folder
+
+
+def copy_study(folder: Path, to: Path) -> Path:
+    """A whole study elsewhere, its MLflow files noted there."""
+    shutil.copytree(folder, to)
+    move_artifacts(to / "mlflow.db", *((place / "mlartifacts").as_uri() for place in (folder, to)))
+    return to
 
 
 def case_of(folder: Path) -> Case:

@@ -12,15 +12,16 @@ from study.doctor import examine
 from study.header import read_header, write_header
 from study.record import read_record
 from study.store import database_path, open_storage
-from tests.doctor.doctored import MTL0, WEIGHTS, case_of, execute, found, repaired
+from tests.doctor.doctored import MTL0, WEIGHTS, case_of, copy_study, execute, found, repaired
 from tests.tracked import keep
 
 MTL2, AGAIN = "emotion.mtl/search-0/00002", "emotion.mtl/search-0/00004"
 
 
-@pytest.fixture
-def again(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def whole_again(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both complete trials of each arm were run again, and the later one's mean is the better; every store knows."""
+    folder = copy_study(whole, tmp_path_factory.mktemp("again") / "demo")
     header = read_header(folder)
     size = {**header.space["size"], "finalists": 2}
     write_header(folder, replace(header, space={**header.space, "size": size}, budget={**header.budget, "finalists": 2}))
@@ -38,6 +39,12 @@ def again(folder: Path) -> Path:
     left, _ = examine(case_of(folder), fix=True)
     assert left == []
     return folder
+
+
+@pytest.fixture
+def again(whole_again: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return copy_study(whole_again, tmp_path / "again" / "demo")
 
 
 def repeats(folder: Path) -> list[int | None]:
