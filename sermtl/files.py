@@ -46,19 +46,22 @@ def no_folder(folder: Path, write: bool = True) -> str | None:
     """
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
     try:
-        mode = there.stat().st_mode
+        seen = there.stat()
         writable = os.access(there, os.W_OK | os.X_OK)
         read_only = os.statvfs(there).f_flag & os.ST_RDONLY
-    except OSError:
+        changed = seen.st_ctime_ns != there.stat().st_ctime_ns
+    except OSError as error:
         if there.is_symlink():
             return f"{there} is a link to nowhere ({os.readlink(there)})"
-        if os.path.lexists(there):
+        if not isinstance(error, FileNotFoundError):
             raise
         return no_folder(folder, write)  # another process has just removed it
-    if not stat.S_ISDIR(mode):
-        return f"{there} is a {'file' if stat.S_ISREG(mode) else 'pipe or device'}, not a folder"
+    if not stat.S_ISDIR(seen.st_mode):
+        return f"{there} is a {'file' if stat.S_ISREG(seen.st_mode) else 'pipe or device'}, not a folder"
     if writable or not write:
         return None
+    if changed:
+        return no_folder(folder, write)  # removed and made again meanwhile: what is not there cannot be written either
     return f"nothing can be written in {there} ({'read-only file system' if read_only else 'permission denied'})"
 
 

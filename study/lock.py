@@ -86,6 +86,8 @@ def _locked(folder: Path) -> tuple[TextIO, list[Path]]:
         new = _missing(folder) or ([folder] if (folder / "lock").exists() else [])
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            continue  # removed in the middle of being made
         except OSError as error:
             raise StudyError(f"{folder}: cannot be made ({error.strerror}); choose another --runs") from None
         if what := _no_lock(folder / "lock"):
