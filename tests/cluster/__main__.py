@@ -26,6 +26,7 @@ from tests.cluster.story import Story
 
 NAMES = ("node-1", "node-2", "node-3")  # the head and two workers
 TRIALS, SEEDS, MORE_SEEDS = 8, 2, 3  # per arm; two arms are searched, six are confirmed
+RERUNS = 2  # per arm: what the space's finalists add
 ARMS, CONFIRM_ARMS = 2, 6
 SPEAKERS, CLIPS = 32, 12
 TRACKING = "http://127.0.0.1:5000"
@@ -62,9 +63,9 @@ def play(desk: Host, hosts: list[Host], scratch: Path) -> Story:
                 driver.wait()
         story.study_s = time.monotonic() - began
         folder = shared / "runs" / "three-hosts"
-        story.searched = outcome_of(folder, ARMS * TRIALS + CONFIRM_ARMS * SEEDS)
+        story.searched = outcome_of(folder, ARMS * (TRIALS + RERUNS) + CONFIRM_ARMS * SEEDS)
         extend(desk, hosts[0], story)
-        story.extended = outcome_of(folder, ARMS * TRIALS + CONFIRM_ARMS * MORE_SEEDS)
+        story.extended = outcome_of(folder, ARMS * (TRIALS + RERUNS) + CONFIRM_ARMS * MORE_SEEDS)
     return story
 
 
