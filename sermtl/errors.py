@@ -87,11 +87,13 @@ class Parser(argparse.ArgumentParser):
     """A command line whose mistakes are a user's: one line, like all others, without the usage in front."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse; an empty argument is a mistake, since an empty path would be this folder."""
+        """As argparse; an empty argument is a mistake, since an empty path would be this folder, and `--runs=--` is one."""
         given = sys.argv[1:] if args is None else list(args)
         for before, argument in zip([self.prog, *given], given, strict=False):
             if not argument or re.fullmatch(r"--[\w-]+=", argument):
                 self.error(f"empty: what follows {argument.strip('=') or before!r}, perhaps a variable that is not set")
+            if re.fullmatch(r"(--[\w-]+=|-\w)--", argument):  # argparse makes an empty list of that
+                self.error(f"{argument}: '--' is no value; a file or folder of that name is ./--")
         return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -421,6 +421,13 @@ def test_an_empty_argument_is_not_this_folder_or_everything(tmp_path: Path, argv
         main([*argv, "-o", str(tmp_path / "a.arrow")])
 
 
+@pytest.mark.parametrize("argument", ["--out=--", "-o--", "--root=--"])
+def test_two_dashes_are_no_value(argument: str) -> None:
+    """Python's argparse makes an empty list of them, which is no path."""
+    with pytest.raises(UserError, match=f"^{argument}: '--' is no value; a file or folder of that name is ./--"):
+        main(["manifest", ".", argument])
+
+
 @pytest.mark.parametrize("argv", [[], ["ravdes", ".", "-o", "x"], ["ravdess", "."], ["ravdess", ".", "-o", "x", "--jobs", "0"]])
 def test_a_wrong_command_line_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(lambda: main(argv)) == 2
