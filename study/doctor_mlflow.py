@@ -11,7 +11,7 @@ from sermtl.masking import mask_secrets
 from study.case import Case, Finding, set_aside
 from study.database import OldStoreError
 from study.doctor_records import restore_records
-from study.mlflow_connection import default_uri, one_line, sqlite_path, unreachable
+from study.mlflow_connection import default_uri, let_go, one_line, sqlite_path, unreachable
 from study.mlflow_runs import PER_EPOCH, STATUS, MlflowRuns, ending_scores, flat_params, is_parent, metric_name
 from study.record import TrialRecord
 from study.track_notes import Note, NoteWriter
@@ -83,7 +83,11 @@ class Mlflow:
             if unreachable(error):
                 return []
             verdict = one_line(error)
-        return [] if verdict == "ok" else [f"{path.name}: set aside as {set_aside(path).name} ({verdict})"]
+        if verdict == "ok":
+            return []
+        aside = set_aside(path)
+        let_go()
+        return [f"{path.name}: set aside as {aside.name} ({verdict})"]
 
     def _fill_ledger(self, writer: NoteWriter) -> None:
         """Tell the ledger what MLflow holds now."""

@@ -146,6 +146,16 @@ PLACES = {  # where MLflow's database says that a file lies
 }
 
 
+def let_go() -> None:
+    """Close the database files that MLflow keeps open in this process: of one that was set aside it would write on into the old."""
+    from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
+
+    for store in (Registry, Tracking):
+        for engine in list(store._engine_map.values()):
+            engine.dispose()
+
+
 def move_artifacts(path: Path, old: str, new: str) -> None:
     """Note in a SQLite file that what lay below the URI `old` lies below `new`, all of it or nothing.
 

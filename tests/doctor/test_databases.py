@@ -1,5 +1,6 @@
 """The doctor puts Optuna's and MLflow's databases right from the records, and then finds nothing."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,17 @@ def test_a_lost_mlflow_is_rebuilt_from_the_records(folder: Path, whole: Path) ->
         assert run.data.metrics == before[label].data.metrics
         assert run.data.params == before[label].data.params
         assert run.info.status == before[label].info.status
+
+
+@pytest.mark.parametrize("page", [2, 3, 4])
+def test_a_copied_study_s_damaged_mlflow_is_rebuilt_at_once(whole: Path, tmp_path: Path, page: int) -> None:
+    """What MLflow had opened to look at it was written on, and the new file not."""
+    folder = tmp_path / "demo"
+    shutil.copytree(whole, folder)
+    data = bytearray((folder / "mlflow.db").read_bytes())
+    data[4096 * (page - 1) : 4096 * (page - 1) + 8] = b"\x20\xff\xff\xff\x00\x01\x02\x03"
+    (folder / "mlflow.db").write_bytes(data)
+    assert repaired(folder)[0].startswith("mlflow.db: set aside as mlflow.db.damaged-1 (")
 
 
 def test_a_damaged_mlflow_is_set_aside_and_rebuilt(folder: Path) -> None:
