@@ -86,7 +86,7 @@ class Mlflow:
         if verdict == "ok":
             return []
         aside = set_aside(path)
-        let_go()
+        let_go(path)
         return [f"{path.name}: set aside as {aside.name} ({verdict})"]
 
     def _fill_ledger(self, writer: NoteWriter) -> None:

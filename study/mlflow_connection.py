@@ -146,14 +146,15 @@ PLACES = {  # where MLflow's database says that a file lies
 }
 
 
-def let_go() -> None:
-    """Close the database files that MLflow keeps open in this process: of one that was set aside it would write on into the old."""
+def let_go(path: Path) -> None:
+    """Close a database file that MLflow keeps open in this process: once it was set aside, MLflow would write on into that."""
     from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as Registry
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as Tracking
 
     for store in (Registry, Tracking):
         for engine in list(store._engine_map.values()):
-            engine.dispose()
+            if engine.url.database == str(path):
+                engine.dispose()
 
 
 def move_artifacts(path: Path, old: str, new: str) -> None:
