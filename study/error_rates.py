@@ -14,8 +14,7 @@ NOMINAL_COVERAGE, NOMINAL_FALSE = 0.95, 0.05
 Layout = Literal["crossed", "folds", "draws", "pairs"]
 WIDE = "At this size intervals"
 TOLERANCE = 0.02  # further off than this and there is no verdict
-# Of one arm's score, as a share: how far two searches of few trials lay apart in docs/aa.md (3.3 points in pairs of searches, 2.9
-# with their halves, 95 % interval 2.3 to 3.9; the seeds' own noise is in it). On the far side, since a caveat rests on it.
+# Of one arm's score, as a share: how far searches of few trials lay apart in docs/aa.md, which tells it with its interval.
 SEARCH_SD_FOUND = 0.035
 
 

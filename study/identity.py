@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Phase = Literal["search", "confirm"]
-RERUN_OF = "rerun_of"  # in Optuna's database, of a search trial: the number of the trial whose setting it runs again
+RERUN_OF = "rerun_of"  # in Optuna and MLflow, of a search trial: the number of the trial whose setting it runs again
 CONFIRM_SEEDS = range(1_000, 10_000)  # a confirm run has one of these; a search's are all above them
 
 

@@ -67,8 +67,8 @@ def _finalists_words(results: Results) -> str:
         return ""
     best, times = (f"best {finalists} settings", "each") if finalists > 1 else ("best setting", "")
     often = " ".join(filter(None, ({1: "once", 2: "twice"}.get(reruns, f"{reruns} times"), times)))
-    were = ("were" if finalists > 1 else "was") if _searched(results) else ("are" if finalists > 1 else "is")
-    return f" The {best} of each search {were} run again {often} on other seeds; the best mean of a setting's runs won."
+    were, won = (("was", "were")[finalists > 1], "won") if _searched(results) else (("is", "are")[finalists > 1], "wins")
+    return f" The {best} of each search {were} run again {often} on other seeds; the best mean of a setting's runs {won}."
 
 
 def _searched(results: Results) -> bool:

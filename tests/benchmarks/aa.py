@@ -123,11 +123,13 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"Written by `python -m tests.benchmarks.aa` on {datetime.now(UTC):%Y-%m-%d}, code {', '.join(found['code'])}:",
         f"{found['studies']} studies on synthetic corpora of their own, each searching its arms {found['searches']} times",
-        f"({found['trials']} trials a search, {found['seeds']} seeds, {found['speakers']} test speakers;",
+        f"({found['trials']} trials a search, no setting run again, {found['seeds']} seeds, {found['speakers']} test speakers;",
         f"the control's mean test UAR is {100 * found['mean_uar']:.1f} %, chance 16.7 %).",
         "A verdict 'helps' or 'hurts' here is false as a word about the arm. As a word about the chosen settings it may be true:",
         "two searches choose different ones, and they really differ. That is what the report says beside a verdict from one",
         "search, and what `--searches` takes in.",
+        "",
+        _apart(found["contrasts"]),
         "",
         "| contrast | n | false verdicts | 95 % interval | interval misses 0 | p < .05 | sd of Δ, points | verdicts |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -143,6 +145,18 @@ def page(found: dict[str, Any]) -> str:
             f"| {np.std(differences, ddof=1) if n > 1 else 0:.1f} | {verdicts} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _apart(contrasts: dict[str, Tally]) -> str:
+    """How far single searches of one arm lie apart, in points, over both arms: two of them differ by sqrt(2) sds."""
+    singles = [row["differences_points"] for name, row in contrasts.items() if name.endswith("one search each")]
+    differences = np.concatenate(singles)
+    n, variance = len(differences), float(np.mean(differences**2)) / 2
+    low, high = np.sqrt(variance * n / stats.chi2.ppf([0.975, 0.025], n))
+    return (
+        f"Single searches of one arm lie apart as with an sd of {np.sqrt(variance):.1f} points each (95 % interval {low:.1f} to "
+        f"{high:.1f}, {n} pairs taken as\nindependent); the noise of their confirm seeds is in it."
+    )
 
 
 def judged(arms: dict[str, ArmScores], searches: int) -> dict[str, Any]:
@@ -197,6 +211,8 @@ def main(argv: list[str] | None = None) -> None:
             found = together(found, study) if found else study
             write_text(file, json.dumps(found, indent=1) + "\n")
             write_text(options.out / "aa.md", page(found))
+    if found:  # also where no study was left to run
+        write_text(options.out / "aa.md", page(found))
     print(page(found) if found else "no study was asked for")
 
 
