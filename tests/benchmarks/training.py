@@ -1,7 +1,7 @@
 """Training throughput of the full VGGVox, front end included, against plain PyTorch on the same machine in one run.
 
 Prints one JSON line: our clips per second, each peer's, and the ratios. The peers are the ways of the script that --peer names,
-run in turn with ours, twice, the better time of each; its bf16 way only where the device multiplies bf16 fast.
+run before ours; its bf16 way only where the device multiplies bf16 fast.
 
     python -m tests.benchmarks.training --batch 16 --peer ../shared/peers/plain_training.py
 """
@@ -93,16 +93,13 @@ def main() -> None:
     ways = list(WAYS) if fast_bf16 else ["paper", "strong"]
     setting = args.batch, args.steps, args.threads, args.device
     config = RunConfig(width=args.width, precision=args.precision)
-    rounds = 2 if args.peer else 1  # in turn, so that a busy moment of the machine is not one side's alone
-    theirs, mine = [], []
-    for _ in range(rounds):
-        theirs.append(peers(args.peer.resolve(), ways, *setting) if args.peer else {})
-        mine.append(ours(*setting, config))
-    best = {name: max(found[name] for found in theirs) for name in theirs[0]}
-    own = max(mine, key=lambda found: found["clips_per_s"])
-    ratios = {name.removesuffix("_clips_per_s"): round(own["clips_per_s"] / value, 2) for name, value in best.items()}
+    theirs = peers(args.peer.resolve(), ways, *setting) if args.peer else {}
+    own = ours(*setting, config)
+    ratios = {name.removesuffix("_clips_per_s"): round(own["clips_per_s"] / value, 2) for name, value in theirs.items()}
     about = {"batch": args.batch, "threads": args.threads, "device": args.device, "torch": torch.__version__}
-    print(json.dumps({"ours": own, "peers": best, "ratios": ratios, "bf16_units": cpu_bf16_units() if fast_bf16 else "", **about}))
+    print(
+        json.dumps({"ours": own, "peers": theirs, "ratios": ratios, "bf16_units": cpu_bf16_units() if fast_bf16 else "", **about})
+    )
 
 
 if __name__ == "__main__":
