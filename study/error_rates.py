@@ -110,6 +110,32 @@ def judge(
     return refused, () if refused else caveats
 
 
+def foreseen(
+    *,
+    speakers: int,
+    seeds: int,
+    searches: int,
+    searched: bool,
+    folds: int = 0,
+    draws: int = 0,
+    pairs: bool = False,
+) -> tuple[str | None, tuple[float, ...]]:
+    """Before a study of this size is run: why it can have no verdict, or None, and the mean half widths, as shares, of 95 %
+    intervals in simulated studies like it. Sizes as for `judge`, with searches those of all splits.
+
+    No width for scores from `pairs` over folds or draws, nor for them in several searches: none was simulated.
+    """
+    cells = measured_cells()
+    refused, _ = judge(cells, speakers, seeds, searches, searched, folds=folds, draws=draws, pairs=pairs)
+    if pairs and (folds or draws or searches > 1):
+        return refused, ()
+    layout: Layout = "folds" if folds else "draws" if draws else "pairs" if pairs else "crossed"
+    groups = 1 if layout != "crossed" else searches
+    near = nearest(_of(layout, cells), speakers, seeds, groups, folds, draws)
+    chosen = not (folds or draws) and groups == 1  # then what varies between searches is no part of the interval
+    return refused, tuple(cell.half_width for cell in near if not chosen or cell.search_sd == 0)
+
+
 def _of(layout: Layout, cells: tuple[Cell, ...]) -> tuple[Cell, ...]:
     return tuple(cell for cell in cells if cell.layout == layout)
 

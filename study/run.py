@@ -27,8 +27,9 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
+from study.beforehand import opening_lines
 from study.confirm import confirm_arms, confirm_runs, run_confirm
-from study.cost import Cost, most_epochs, predict_cost
+from study.cost import Cost, predict_cost
 from study.declare import check_same, keep_header, make_header, settle, take_back, with_raised
 from study.execute import Interrupted, Outcome, Plan, run_searches
 from study.feasible import feasible
@@ -44,7 +45,6 @@ from study.space import Space
 from study.store import check_server, claim_server
 from study.track import Tracker
 from study.view import View
-from study.wording import count, listing
 
 CLOSE_S = 30.0  # how long MLflow may take to catch up at the end; what is left waits for the next start
 INTERRUPTED_CLOSE_S = 3.0  # the same when a person waits for the prompt
@@ -225,44 +225,6 @@ def describe_device(resources: Resources) -> str:
 
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "the cluster's GPUs"
     return f"cuda: {card} ({resources.gpus_per_trial:g} a trial, {threads})"
-
-
-def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpus, resources: Resources, cost: Cost) -> list[str]:
-    """What will run, before anything is spent: corpus, split, model, device, budget, expected time."""
-    made = "SYNTHETIC, made by rule: not real speech; " if corpus.synthetic else ""
-    where = f"cluster at {resources.address}" if resources.address else f"{cost.slots} trial(s) at once"
-    budget = header.budget
-    finalists, reruns = header.finalists
-    again = f" (the best {finalists} run {count(reruns, 'more time')})" if finalists else ""
-    search = f"{len(space.arms)} arms × {budget['trials']} trials{again}" if space.searched else "nothing searched"
-    repeats = f" × {budget['searches']} searches" if budget["searches"] > 1 else ""
-    return [
-        f"study   {header.name}: {space.title}",
-        f"corpus  {corpus.name}: {made}{len(corpus):,} clips, {header.corpus.speakers} speakers, {corpus.hours:.2f} h",
-        *(f"split   {split.id}: {_parts(split.parts)}" for split in header.splits[:3]),
-        f"model   {cost.model}",
-        f"device  {header.device}, {where}",
-        f"budget  {search}{repeats}; {cost.confirm_runs} confirm runs on {space.budget.seeds} seeds",
-        *_idle_rungs(space),
-        *(
-            ["note    no sex and no sentence in this corpus, so no placebo within them"]
-            if space.placebo and not space.within
-            else []
-        ),
-        f"time    about {cost.words} expected",
-        f"folder  {folder}",
-    ]
-
-
-def _idle_rungs(space: Space) -> list[str]:
-    """A line about rungs that no trial goes on from."""
-    most = most_epochs(space)
-    idle = [str(rung) for rung in space.budget.rungs if rung >= most]
-    return [f"note    a trial has at most {count(most, 'epoch')}, so nothing is pruned at {listing(idle)}"] if idle else []
-
-
-def _parts(parts: dict[str, dict[str, object]]) -> str:
-    return ", ".join(f"{part} {len(about['speakers'])} speakers / {about['clips']} clips" for part, about in parts.items())  # type: ignore[arg-type]
 
 
 def closing_lines(options: Options, folder: Path, page: Path, outcome: Outcome) -> list[str]:

@@ -1,0 +1,48 @@
+"""What a study of a size can find is told before anything is spent, from the measured error rates."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.beforehand import expectations
+from study.declare import make_header
+from study.error_rates import foreseen, measured_cells
+from study.space import read_space
+from tests.tiny import make_tiny
+
+
+def line(tmp_path: Path, space_name: str = "emotion", **budget: int) -> str:
+    space = read_space(space_name, "small", budget=budget)
+    corpus = make_tiny(tmp_path / "tiny.arrow")
+    header = make_header("told", space, corpus, "cpu", "study.run")
+    speakers = [f"{number:02d}" for number in range(24)]
+    parts = {part: {"clips": 24, "speakers": speakers} for part in ("train", "dev", "test")}
+    return expectations(space, replace(header, splits=(replace(header.splits[0], parts=parts),)))[-1]
+
+
+def test_the_width_is_that_of_simulated_studies_of_this_size(tmp_path: Path) -> None:
+    cells = [c for c in measured_cells() if (c.layout, c.speakers, c.seeds, c.searches, c.search_sd) == ("crossed", 24, 5, 1, 0)]
+    widths = [cell.half_width for cell in cells]
+    assert foreseen(speakers=24, seeds=5, searches=1, searched=True) == (None, tuple(widths))
+    told = line(tmp_path, seeds=5)
+    assert told.startswith(f"emotion: a 95 % interval of about ± {100 * min(widths):.1f} to {100 * max(widths):.1f} points, ")
+    assert told.endswith("the margin is 2.0, so 'no meaningful difference' is out of reach")
+
+
+def test_where_the_margin_is_within_reach_nothing_is_said_of_it() -> None:
+    _, widths = foreseen(speakers=91, seeds=30, searches=1, searched=False)
+    assert min(widths) < 0.02
+
+
+def test_a_size_without_a_verdict_is_told(tmp_path: Path) -> None:
+    assert "there can be no verdict: error rates were measured from" in line(tmp_path, seeds=2)
+    refused, _ = foreseen(speakers=91, seeds=5, searches=2, searched=True)
+    assert refused is not None
+    assert "91 speakers x 5 seeds x 2 searches" in refused
+
+
+@pytest.mark.parametrize("over", [{"folds": 6}, {"draws": 5}])
+def test_what_was_not_simulated_has_no_width(over: dict[str, int]) -> None:
+    assert foreseen(speakers=24, seeds=5, searches=6, searched=True, pairs=True, **over)[1] == ()
+    assert foreseen(speakers=24, seeds=5, searches=6, searched=True, **over)[1]
