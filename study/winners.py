@@ -50,9 +50,10 @@ def write_winners(plan: Plan, winners: dict[tuple[str, int], Winner], seed: int)
     """Each winner as a TOML that `python -m sermtl train` runs; its model goes to MLflow's registry."""
     for (key, search), found in winners.items():
         config = found.arm.config(found.params, seed, **plan.space.search_split(search), train_on_dev=plan.space.train_on_dev)
-        path = plan.folder / "winners" / f"{key}-search{search}.toml"
-        write_text(path, f"# {plan.name}: the winner of {key}, search {search}: {_about(found.chosen)}\n{write_config(config)}")
-        model = _model_path(plan.folder, found.chosen)
+        path, model = plan.folder / "winners" / f"{key}-search{search}.toml", _model_path(plan.folder, found.chosen)
+        where = f"# its model: {model.relative_to(plan.folder)}\n" if model is not None else ""
+        about = f"# {plan.name}: the winner of {key}, search {search}: {_about(found.chosen)}\n{where}"
+        write_text(path, about + write_config(config))
         if found.chosen is not None and model is not None:
             plan.tracker.winner(key, found.chosen.first, model)
 

@@ -59,7 +59,7 @@ def test_a_page_tells_every_campaign_once(tmp_path: Path) -> None:
     keep(tmp_path, "--kills 3 --seed 1", tally)
     keep(tmp_path, "--kills 3 --seed 1", tally)
     page = keep(tmp_path, "--kills 3 --seed 2", tally).read_text()
-    assert "# Killed 6 times" in page
+    assert "# 6 blows" in page
     assert page.count("`--kills 3 --seed 1`") == 2  # its row, and its broken promise
     assert "| nothing runs | 18 | 2 |" in page
     for _, test in USUAL:

@@ -97,7 +97,7 @@ def prepare_words(found: dict[str, Any]) -> tuple[str, str, str]:
     kinds = found["kinds"]
     ours = ", ".join(f"{kind} {row['ours_clips_per_s']:.0f} clips/s" for kind, row in kinds.items())
     peers = ", ".join(sorted({row["peer"] for row in kinds.values()}))
-    return ours, f"librosa: {peers}", ", ".join(f"{row['ratio']:.1f}×" for row in kinds.values() if row["ratio"])
+    return ours, peers, ", ".join(f"{kind} {row['ratio']:.1f}×" for kind, row in kinds.items() if row["ratio"])
 
 
 def prepare_figures(found: dict[str, Any]) -> dict[str, float]:

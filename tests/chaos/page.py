@@ -61,10 +61,11 @@ def _lines(campaigns: dict[str, Any]) -> Iterator[str]:
         for promise, (count, wrong) in campaign["promises"].items():
             looked[promise] += count
             broken[promise] += wrong
-    yield f"""# Killed {blows.total()} times
+    yield f"""# {blows.total()} blows
 
 Written by `python -m tests.chaos ... --out docs`: a small study is started by its command over and over and killed each time, in
-named windows of its code, at random moments, by signals, or only its workers; when it has ended, its stores are read from outside.
+named windows of its code, at random moments, by signals, or only its workers, or MLflow's server is under it; when it has ended,
+its stores are read from outside. With `--real` networks are trained; else quick stand-ins report epochs in their place.
 
 | campaign | on | blows | starts | studies | promises broken | |
 | --- | --- | ---: | ---: | ---: | ---: | --- |"""

@@ -39,7 +39,7 @@ server; they share one folder and the machine's cores, so no time here says how 
 | {story.victim} killed: cable cut, then every process at once | {story.killed_processes} processes, with a trial in the middle |
 | Ray took it off its list | {duration(story.noticed_s)} later |
 | runs ended before its death, and after | {len(story.ended_before)}, and {len(story.late)} on the hosts that lived |
-| runs in progress at its death | {len(story.in_progress)}; {len(story.went_on)} of them ended elsewhere, once |
+| runs begun or waiting at its death | {len(story.in_progress)}; {len(story.went_on)} of them ended on other hosts, once |
 | `ray job submit` of the finished study with one more seed | {len(story.added)} runs more |
 | records, Optuna, MLflow, checkpoints, predictions | {story.doctor_said} |
 | **promises broken** | **{len(faults)}** |
