@@ -8,23 +8,19 @@ Per question and search repetition, the arms of the contrast:
     placebo, placebo-within  the multi-task winner with permuted auxiliary labels: across all clips, within sex x sentence, which
                              these still tell; so there is no such arm where the auxiliary tasks are no more than these
 
-The same seeds in every arm, never one that a search has used. The confirm runs are one Optuna study,
-`STUDY/confirm`, executed by the same machinery as the searches. Before the first starts, `opened.json` says who opened
-the test part and when; a search can then no longer be extended under the same name.
+The same seeds in every arm, never one that a search has used. The confirm runs are executed by the same machinery as the
+searches (study.confirm_queue). Before the first starts, `opened.json` says who opened the test part and when; a search can then
+no longer be extended under the same name.
 """
 
 import contextlib
 import getpass
 import socket
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
-from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial
 
 from sermtl.baselines import baselines
 from sermtl.config import RunConfig
@@ -34,33 +30,20 @@ from sermtl.evaluate import clip_table, evaluate, make_pairs, pair_table
 from sermtl.placebo import WITHIN
 from sermtl.tasks import make_tasks
 from study.baselines import Baselines, read_baselines, write_baselines
-from study.ending import frozen_from
+from study.confirm_queue import ConfirmQueue, ConfirmRun
 from study.execute import Outcome, Plan, execute
-from study.identity import CONFIRM_SEEDS, Identity, confirm_study
+from study.identity import CONFIRM_SEEDS
 from study.job import Job, left_by
 from study.journal import Journal
 from study.opened import Opened, read_opened, write_opened
 from study.predictions import write_predictions
-from study.prune import RungPruner
-from study.record import TrialRecord, read_records
+from study.record import read_records
 from study.space import Question, Space
-from study.store import Database, TrialBook, open_storage
+from study.store import open_storage
 from study.trial import split_of
 from study.winners import Winner, pick_winners, write_winners
 
 SEED, LAST_SEED = CONFIRM_SEEDS.start, CONFIRM_SEEDS.stop - 1  # all below those of the searches (search.SEED)
-
-
-@dataclass(frozen=True)
-class ConfirmRun:
-    """One run to be made: which confirm arm, of which search's winners, on which split, with which seed."""
-
-    arm: str
-    search: int
-    split: str
-    config: RunConfig
-    objective: str
-    look: int
 
 
 def confirm_arms(space: Space) -> list[str]:
@@ -119,94 +102,6 @@ def _configs(
         "placebo-within": helped.replace(placebo="permuted_within"),
     }
     return ((name, configs[name]) for name in _arm_names(space, question))
-
-
-class ConfirmQueue:
-    """The confirm runs' Optuna study, and the runs that are still to be made."""
-
-    def __init__(self, plan: Plan, runs: list[ConfirmRun], storage: Database, journal: Journal) -> None:
-        self._plan, self._runs, self._journal = plan, {self._key(run): run for run in runs}, journal
-        arms, splits = confirm_arms(plan.space), sorted({run.split for run in runs})
-        self._distributions: dict[str, BaseDistribution] = {
-            "arm": CategoricalDistribution(arms),
-            "search": IntDistribution(0, plan.space.budget.searches - 1),
-            "split": CategoricalDistribution(splits),
-            "seed": IntDistribution(SEED, LAST_SEED),
-        }
-        self.book = TrialBook(storage, confirm_study(plan.name))
-        self._pruner = RungPruner((), 0.5)
-        self._first: list[int] = []  # trials that an earlier start left unfinished
-        self._new: list[tuple[Any, ...]] = []
-
-    @staticmethod
-    def _key(run: ConfirmRun) -> tuple[Any, ...]:
-        return (run.arm, run.search, run.split, run.config.seed)
-
-    def settle(self, records: list[TrialRecord]) -> None:
-        """Bring the database and the records into line; find what is still to be run."""
-        recorded = {record.identity.number: record for record in records}
-        for number in range(len(self.book), max(recorded, default=-1) + 1):
-            record = recorded.get(number)
-            if record is None:
-                raise StudyError(
-                    f"{self._plan.folder}: confirm run {number} is missing from Optuna's database and has no record; "
-                    f"run `python -m study.doctor {self._plan.folder} --fix`"
-                )
-            record, attributes = (
-                replace(record, params=record.identity.confirm_params),
-                {"identity": vars(record.identity), "exempt": True},
-            )
-            self.book.add(frozen_from(record, self._distributions, attributes))
-        begun = set()
-        for trial in self.book.trials:
-            key = (trial.params["arm"], trial.params["search"], trial.params["split"], trial.params["seed"])
-            begun.add(key)
-            if trial.number in recorded:
-                self._journal.settle(self.book, recorded[trial.number])
-            elif key in self._runs:
-                self._first.append(trial.number)
-        self._new = [key for key in self._runs if key not in begun]
-
-    @property
-    def total(self) -> int:
-        return len(self._runs)
-
-    @property
-    def begun(self) -> int:
-        return self.total - len(self._first) - len(self._new)
-
-    def take(self) -> tuple[Job, TrialBook, RungPruner] | None:
-        """The next run; None when all have begun."""
-        if self._first:
-            number = self._first.pop(0)
-            self.book.resume(number)
-            return self._job(self.book.trial(number)), self.book, self._pruner
-        if not self._new:
-            return None
-        arm, search, split, seed = self._new.pop(0)
-        fixed = {"arm": arm, "search": search, "split": split, "seed": seed}
-        trial = self.book.draw(self._distributions, RandomSampler(seed=0), fixed)
-        self.book.write(trial, {"identity": vars(self._identity(trial)), "exempt": True})
-        return self._job(trial), self.book, self._pruner
-
-    def _identity(self, trial: FrozenTrial) -> Identity:
-        p = trial.params
-        return Identity(self._plan.name, p["arm"], trial.number, "confirm", p["split"], p["seed"], p["search"])
-
-    def _job(self, trial: FrozenTrial) -> Job:
-        p = trial.params
-        run = self._runs[p["arm"], p["search"], p["split"], p["seed"]]
-        has_dev = run.config.split != "paper" and run.config.dev_fraction > 0 and not run.config.train_on_dev
-        return Job(
-            identity=self._identity(trial),
-            config=run.config.model_dump(),
-            params={},
-            value=run.objective if has_dev else None,
-            place=self._plan.place,
-            exempt=True,
-            look=run.look,
-            finish=self._plan.finish,
-        )
 
 
 def run_confirm(plan: Plan, declared_seeds: int | None = None) -> Outcome:

@@ -11,7 +11,8 @@ from sermtl.config import read_config
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from study.baselines import read_baselines
-from study.confirm import SEED, ConfirmQueue, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
+from study.confirm import SEED, confirm_arms, confirm_runs, open_test_part, plan_runs, run_confirm
+from study.confirm_queue import ConfirmQueue
 from study.execute import Plan, run_searches
 from study.identity import Identity
 from study.journal import Journal
