@@ -4,6 +4,7 @@ On a CPU the samples are the memory map itself, shared by all processes; on a GP
 one copy per process.
 """
 
+import gc
 import warnings
 from collections.abc import Callable
 
@@ -151,6 +152,14 @@ def kept_spectrograms(corpus: Corpus, config: RunConfig, device: torch.device) -
         _kept.clear()
         _kept[key] = Kept(count.cumsum(0) - count, is_cut.long(), rows, (config.bins, config.frames), device)
     return _kept[key]
+
+
+def forget_device() -> None:
+    """Give a GPU back what this process keeps there for runs to come: samples, spectrograms, and PyTorch's freed memory."""
+    _on_device.clear()
+    _kept.clear()
+    gc.collect()
+    torch.cuda.empty_cache()  # of a process that has used no GPU, nothing
 
 
 def split_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
