@@ -4,6 +4,7 @@ On a CPU the samples are the memory map itself, shared by all processes; on a GP
 one copy per process.
 """
 
+import gc
 import warnings
 from collections.abc import Callable
 
@@ -15,9 +16,11 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.device import send
 from sermtl.features import FrontEnd, compiled_passes
+from sermtl.pcm import SAMPLE_RATE_HZ
 
 CUTS = 5  # places where a clip longer than clip_s may be cut
 CENTRE = CUTS // 2
+SPARE = 20 * SAMPLE_RATE_HZ  # zeros behind the samples on a GPU, as many as the longest clip_s: a window from any sample is whole
 CACHE_BYTES = 384 * 2**20  # of spectrograms kept by one process, at most
 FRONT_END_KNOBS = (
     *("clip_s", "window_ms", "hop_ms", "n_fft", "bins", "frequency_scale", "frames", "detrend", "centred"),
@@ -28,7 +31,7 @@ _on_device: dict[tuple[str, str], Tensor] = {}  # (corpus checksum, device) -> s
 
 
 def samples_on(corpus: Corpus, device: torch.device) -> Tensor:
-    """The corpus's samples, (total,) int16, on the device; on a CPU a view of the memory map."""
+    """The corpus's samples, (total,) int16, on the device, with SPARE zeros behind them; on a CPU a view of the memory map."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # and nobody writes to it
         samples = torch.from_numpy(corpus.samples)
@@ -37,8 +40,15 @@ def samples_on(corpus: Corpus, device: torch.device) -> Tensor:
     key = (corpus.checksum, str(device))
     if key not in _on_device:
         _on_device.clear()
-        _on_device[key] = samples.to(device)
+        _on_device[key] = with_spare(samples, device)
     return _on_device[key]
+
+
+def with_spare(samples: Tensor, device: torch.device) -> Tensor:
+    """A copy of the samples on the device, and SPARE zeros behind them."""
+    copy = torch.zeros(len(samples) + SPARE, dtype=samples.dtype, device=device)
+    copy[: len(samples)] = samples
+    return copy
 
 
 def cut_start(lengths: Tensor, size: int, cuts: Tensor) -> Tensor:
@@ -49,24 +59,24 @@ def cut_start(lengths: Tensor, size: int, cuts: Tensor) -> Tensor:
 def cut(samples: Tensor, starts: Tensor, lengths: Tensor, size: int, padding: str) -> tuple[Tensor, Tensor]:
     """Waveforms (B, size) int16 of the cuts that begin at `starts` and hold `lengths` samples, and their valid samples (B,).
 
-    samples: (total,) int16; starts, lengths: (B,) int64 on its device, lengths at most `size`. What is short is filled with
-    zeros, or with itself again and again (`repeat`, all samples of which are valid).
+    samples: (total,) int16, on a GPU with `size` more behind them; starts, lengths: (B,) int64 on its device, lengths at most
+    `size`. What is short is filled with zeros, or with itself again and again (`repeat`, all samples of which are valid).
     """
     if padding == "repeat":
-        return _gather(samples, starts, lengths, size, torch.arange(size, device=samples.device) % lengths[:, None]), (
-            torch.full_like(lengths, size)
-        )
+        within = torch.arange(size, device=samples.device) % lengths[:, None]
+        return samples[starts[:, None] + within], torch.full_like(lengths, size)
     if samples.device.type != "cpu":
-        return _gather(samples, starts, lengths, size, torch.arange(size, device=samples.device).expand(len(starts), -1)), lengths
+        return _windows(samples, starts, lengths, size), lengths
     out = torch.zeros(len(starts), size, dtype=torch.int16)
     for row, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
         out[row, :length] = samples[start : start + length]
     return out, lengths
 
 
-def _gather(samples: Tensor, starts: Tensor, lengths: Tensor, size: int, offset: Tensor) -> Tensor:
-    inside = offset < lengths[:, None]
-    return torch.where(inside, samples[starts[:, None] + torch.where(inside, offset, 0)], 0)
+def _windows(samples: Tensor, starts: Tensor, lengths: Tensor, size: int) -> Tensor:
+    """The cuts as a GPU takes them: rows of the view of all windows, without an index of eight bytes for every sample of two."""
+    windows = samples.unfold(0, size, 1)[starts]
+    return windows.masked_fill_(torch.arange(size, device=samples.device) >= lengths[:, None], 0)
 
 
 class Batches:
@@ -151,6 +161,14 @@ def kept_spectrograms(corpus: Corpus, config: RunConfig, device: torch.device) -
         _kept.clear()
         _kept[key] = Kept(count.cumsum(0) - count, is_cut.long(), rows, (config.bins, config.frames), device)
     return _kept[key]
+
+
+def forget_device() -> None:
+    """Give a GPU back what this process keeps there for runs to come: samples, spectrograms, and PyTorch's freed memory."""
+    _on_device.clear()
+    _kept.clear()
+    gc.collect()
+    torch.cuda.empty_cache()  # of a process that has used no GPU, nothing
 
 
 def split_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:

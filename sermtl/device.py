@@ -15,6 +15,9 @@ from sermtl.errors import ConfigError
 # 1.3 x at 0.25; with vector units 1.4 x at 0.125, 1.5 x at 0.25 and 2.2 x at 1.
 SMALLEST_WIDTH = {"matrix": 0.25, "vector": 0.125}
 
+# Of CUDA itself (a context, pinned memory), of cuBLAS, cuDNN and cuFFT; a library that finds no room for its handle says the last.
+RAN_OUT = ("CUDA error: out of memory", "ALLOC_FAILED", "STATUS_NOT_INITIALIZED")
+
 
 def multiplies_bf16(config: RunConfig, device: torch.device) -> bool:
     """Whether this run's convolutions and products are in bfloat16 on that device.
@@ -41,6 +44,13 @@ def cpu_bf16_units() -> Literal["matrix", "vector", ""]:
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[None]:
     """bfloat16 for what gains from it, float32 for the rest."""
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether an error says that the GPU's memory ran out: PyTorch's own, or one of the CUDA libraries that allocate beside it."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in RAN_OUT)
 
 
 def pick_device(wanted: str) -> str:

@@ -49,8 +49,9 @@ def _of_batch(network: VGGVox, batches: Batches, indices: Tensor, bf16: bool) ->
     """Task -> logits (B, classes), and embeddings (B, D), float32, of the clips `indices` (B,)."""
 
     def at(clips: Tensor, place: int) -> tuple[dict[str, Tensor], Tensor]:
+        spectrograms, frames = batches(clips, torch.full_like(clips, place))  # in float32, as in training
         with autocast(batches.device, bf16):
-            by_task, embedding = network(*batches(clips, torch.full_like(clips, place)))
+            by_task, embedding = network(spectrograms, frames)
         return {task: values.float() for task, values in by_task.items()}, embedding.float()
 
     first, *more = evaluation_places(batches.config.evaluation_cuts)

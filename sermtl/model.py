@@ -126,7 +126,10 @@ class Block(nn.Module):
         if self.fast and self._is_large_first_of_training_on_a_cpu(x, frames):
             assert isinstance(self.pool, nn.MaxPool2d)
             return first_block(x, self.conv, self.norm, self.pool, _compute_dtype(x)), None
-        x = self.norm(self._product(x) if self.fast and x.shape[2] == self.layer.kernel[0] else self.conv(x))
+        if self.fast and self.training and torch.is_grad_enabled() and x.device.type != "cpu":
+            x = self._normalised(x)
+        else:
+            x = self.norm(self._convolved(x, self.conv.bias))
         if frames is not None:
             frames = self._valid(self.layer, frames)
             x = x * valid_mask(frames, x.shape[3])[:, None, None, :]
@@ -143,11 +146,31 @@ class Block(nn.Module):
         first = self.pool_layer is not None and x.shape[1] == 1
         return trains and frames is None and first and x.device.type == "cpu" and maps >= LARGE_MAPS
 
-    def _product(self, x: Tensor) -> Tensor:
+    def _convolved(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        if self.fast and x.shape[2] == self.layer.kernel[0]:
+            return self._product(x, bias)
+        return nn.functional.conv2d(x, self.conv.weight, bias, self.layer.stride, self.layer.padding)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """norm(conv(x)) in training, without the bias, which batch norm takes out again: only the running mean knows of it.
+
+        A GPU adds it in a pass over the whole map of its own, and sums the map's gradient in another, which comes to zero: the
+        bias gets no gradient here.
+        """
+        running, bias, momentum = self.norm.running_mean, self.conv.bias, self.norm.momentum
+        assert running is not None
+        assert bias is not None
+        assert momentum is not None
+        with torch.no_grad():  # beforehand: batch norm keeps it for its gradient, and leaves `momentum` times the bias of this
+            running.add_(bias, alpha=momentum / (1 - momentum))
+        normalised: Tensor = self.norm(self._convolved(x, None))
+        return normalised
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution of a kernel as high as its input and one frame wide (fc6, fc7): one matrix product per frame."""
         rows = x.permute(0, 3, 2, 1).flatten(2)  # (B, T, bins x inputs)
         weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)  # (filters, bins x inputs), a view of channels_last weights
-        return nn.functional.linear(rows, weight, self.conv.bias).permute(0, 2, 1)[:, :, None]
+        return nn.functional.linear(rows, weight, bias).permute(0, 2, 1)[:, :, None]
 
     @staticmethod
     def _valid(layer: Layer, frames: Tensor) -> Tensor:

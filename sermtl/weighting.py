@@ -12,6 +12,7 @@ formula as published, and a weight of 0 leaves a task out of training altogether
     adversarial  auxiliary heads learn with weight 1, the trunk receives -w_k times their gradient  [Ganin 2016]
 """
 
+import functools
 import math
 from typing import Any
 
@@ -112,8 +113,9 @@ class Weighting:
             for j in torch.randperm(len(gradients), generator=self._generator).tolist():
                 if i != j:
                     remove_conflict(mine, gradients[j])
-        for parameter, *parts in zip(shared, *projected, strict=True):
-            parameter.grad = torch.stack(parts).sum(0)
+        for parameter, first, *others in zip(shared, *projected, strict=True):
+            # summed in place, which keeps the parameter's layout: a fused optimizer takes both element by element as they lie
+            parameter.grad = functools.reduce(Tensor.add_, others, first)
 
     def end_epoch(self, losses: dict[str, float]) -> None:
         """Take note of the epoch's mean task losses."""

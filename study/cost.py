@@ -6,6 +6,7 @@ from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from sermtl.batches import forget_device
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.splits import Split, make_split
@@ -108,10 +109,13 @@ def _middle(arm: Arm) -> dict[str, object]:
 def _measure(config: RunConfig, corpus: Corpus, split: Split, resources: Resources) -> tuple[float, float, str, str]:
     """`_probe` on a node with room for a trial, or here, and in words where that was when it was not where trials run."""
     if resources.address is None:
-        return *_probe(config, corpus, split, resources), ""
-    told = on_a_node(_probe_there, resources, config, corpus.address, corpus.checksum, resources)
-    if told is not None:
+        told = _probe(config, corpus, split, resources)
+        if resources.device == "cuda":
+            forget_device()  # this process trains nothing more, and its trials need the card
         return *told, ""
+    found = on_a_node(_probe_there, resources, config, corpus.address, corpus.checksum, resources)
+    if found is not None:
+        return *found, ""
     here = replace(resources, device="cpu")
     return *_probe(config, corpus, split, here), " as this machine's CPU goes: no node has room for a trial yet"
 

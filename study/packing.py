@@ -65,7 +65,8 @@ def choose_packing(measure: Callable[[int], Sample | None]) -> Packing:
     chosen = 1
     for count in (count for count in COUNTS[1:] if count <= fit):
         sample = measure(count)
-        if sample is None or count * sample.peak_bytes > sample.card_bytes * (1 - MARGIN):
+        # of the card as one probe alone found it: beside others, what these hold already is missing from it
+        if sample is None or count * sample.peak_bytes > alone.card_bytes * (1 - MARGIN):
             break
         if sample.clips_per_s < GAIN * best.clips_per_s:
             break
@@ -141,14 +142,15 @@ def probe(config: RunConfig, corpus: Corpus, seconds: float, device: str) -> Non
     """One process of a measurement: warm up, say so, wait for the word, train, tell."""
     import torch
 
+    from sermtl.device import ran_out
     from sermtl.splits import make_split
     from sermtl.train import epochs
 
-    card, before = memory_bytes(device)
     split = make_split(corpus, config)
     clips = config.batch_size * PROBE_BATCHES
     few = replace(split, _train=split._train[:clips], _dev=split._dev[:clips])
     try:
+        card, before = memory_bytes(device)
         run = epochs(config.replace(epochs=1_000_000), corpus, split=few, device=device, threads=1)
         next(run)
         print("ready", flush=True)
@@ -157,7 +159,9 @@ def probe(config: RunConfig, corpus: Corpus, seconds: float, device: str) -> Non
         while time.perf_counter() - began < seconds:
             next(run)
             done += len(few._train)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
         print("out of memory", flush=True)
         return
     rate = done / (time.perf_counter() - began)

@@ -110,7 +110,8 @@ class Attempt:
             if self._is_ours():
                 self._note_spent()
             self.close()  # its memory goes back at once: others wait for it
-            clean_process(self.job.config["seed"], self.job.place.threads)
+            with contextlib.suppress(RuntimeError):  # from a GPU's context that the failure has broken
+                clean_process(self.job.config["seed"], self.job.place.threads)
         report.device_s = self._device_s()
         report.host, report.device = platform.node(), _device_name(self._device, getattr(self._run, "bf16", False))
         return report
@@ -294,8 +295,7 @@ def _reason(error: Exception) -> str:
 
 def _state(error: Exception) -> str:
     """What a report says of an exception: the disk's, the node's and a shared GPU's failures are not the trial's."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+    if "torch" in sys.modules and imported("sermtl.device:ran_out")(error):  # without it nothing has trained here yet
         return "crowded"
     if isinstance(error, NodeError):
         return "unsuited"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sermtl.batches import CUTS, Batches, _gather, cut, samples_on, split_batches
+from sermtl.batches import CUTS, Batches, _windows, cut, samples_on, split_batches, with_spare
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 
@@ -28,8 +28,18 @@ def test_cut(padding: str) -> None:
 def test_the_gather_of_a_gpu_equals_the_copies_of_a_cpu() -> None:
     samples = torch.randint(-99, 99, (1000,), dtype=torch.int16)
     starts, lengths = torch.tensor([0, 500, 990]), torch.tensor([100, 30, 10])
-    gathered = _gather(samples, starts, lengths, 100, torch.arange(100).expand(3, -1))
+    gathered = _windows(with_spare(samples, CPU), starts, lengths, 100)
     assert torch.equal(gathered, cut(samples, starts, lengths, 100, "zero")[0])
+
+
+def test_the_longest_window_from_the_last_sample_is_whole_on_a_gpu() -> None:
+    longest = RunConfig(clip_s=20).clip_samples
+    samples = with_spare(torch.ones(10, dtype=torch.int16), CPU)
+    (window,) = _windows(samples, torch.tensor([9]), torch.tensor([1]), longest)
+    assert len(window) == longest
+    assert window.sum() == window[0] == 1
+    with pytest.raises(ValueError, match="clip_s"):
+        RunConfig(clip_s=20.1)
 
 
 def longest(corpus: Corpus) -> int:

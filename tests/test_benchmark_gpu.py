@@ -3,12 +3,18 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.benchmarks.gpu import TRAINING_FLOP, main
+from sermtl.config import RunConfig
+from tests.benchmarks.gpu import TINY, TINY_NETWORK, main, packed, rows
+from tests.tiny import make_tiny
+
+CPU = torch.device("cpu")
 
 ROOT = Path(__file__).parents[1]
 TRAINS_WITHOUT = """
@@ -33,22 +39,57 @@ print(sorted(result.scores)[0], *MISSING & set(sys.modules))
 def test_every_row_is_measured_and_written(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    main(["--device", "cpu", "--tiny", "--out", str(tmp_path)])
+    main(["--device", "cpu", "--tiny", "--out", str(tmp_path / "new")])
     torch.set_num_threads(before)
-    found = json.loads((tmp_path / "performance-gpu.json").read_text())
-    assert [(row["batch"], row["precision"]) for row in found["training"]] == [
-        (batch, precision) for batch in (4,) for precision in ("float32", "bf16")
-    ]
+    found = json.loads((tmp_path / "new" / "performance-gpu.json").read_text())
+    assert [(row["batch"], row["precision"]) for row in found["training"]] == [(4, "bf16"), (4, "float32")]
     for row in found["training"]:
         assert row["ratio"] == pytest.approx(row["clips_per_s"] / row["peer_clips_per_s"])
-        assert row["share_of_matrix_ceiling"] == pytest.approx(row["clips_per_s"] * TRAINING_FLOP / found["matrix_flop_per_s"])
-        assert 0 < row["front_end_share"] < 2
+        assert row["waiting_ratio"] == pytest.approx(row["waiting_clips_per_s"] / row["peer_clips_per_s"])
+        assert row["front_end_share"] > 0
+    assert found["matrix_flop_per_s"] > 0
+    assert (found["recipe"]["clips"], found["recipe"]["epochs"]) == (TINY.clips, TINY.epochs)  # no clip is held back
     assert found["recipe"]["seconds"] > 0
     assert set(found["packing"]) == {"2"}
     assert all(rate > 0 for rate in found["packing"].values())
-    page = (tmp_path / "performance-gpu.md").read_text()
+    assert any("aten::convolution" in line for line in found["profile"])
+    assert (found["failed"], set(found["row_s"])) == ({}, set(rows(None, TINY, {}, CPU, None, {})))  # type: ignore[arg-type]
+    page = (tmp_path / "new" / "performance-gpu.md").read_text()
     assert "| 4 | bf16 |" in page
-    assert "failed" not in page
+    assert "Not measured" not in page
+
+
+def test_a_row_that_fails_leaves_the_others_and_what_was_found_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ["--device", "cpu", "--tiny", "--out", str(tmp_path)]
+
+    def made(*given: Any) -> dict[str, Callable[[], None]]:
+        def ceiling() -> None:
+            given[-1]["matrix_flop_per_s"] = 5e12
+
+        def fail() -> None:
+            assert "5 TFLOP/s" in (tmp_path / "performance-gpu.md").read_text()  # written after each row
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+        def packing() -> None:
+            given[-1]["packing"] |= {1: 100.0, 2: 150.0}
+
+        return {"ceiling": ceiling, "training": fail, "packing": packing}
+
+    monkeypatch.setattr("tests.benchmarks.gpu.rows", made)
+    with pytest.raises(SystemExit, match="not measured: training"):
+        main(folder)
+    page = (tmp_path / "performance-gpu.md").read_text()
+    assert "- training: OutOfMemoryError: CUDA out of memory. Tried to allocate\n" in page
+    assert "| 2 | 150 | 1.50× |" in page
+    with pytest.raises(SystemExit, match="not measured: ceiling, training, packing"):
+        main([*folder, "--limit", "-1"])
+    assert "- packing: not begun: -1 s were over" in (tmp_path / "performance-gpu.md").read_text()
+
+
+def test_a_process_that_fails_beside_others_is_an_error_and_not_a_figure(tmp_path: Path) -> None:
+    corpus = make_tiny(tmp_path / "tiny.arrow")
+    with pytest.raises(RuntimeError, match="1 of 1 processes did not fit, or failed"):
+        packed(corpus, RunConfig(**TINY_NETWORK), torch.device("meta"), 1, 0.1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

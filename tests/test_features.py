@@ -15,7 +15,7 @@ import sermtl
 from sermtl import features
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
-from sermtl.features import FrontEnd, frame_count, hz_to_mel, mel_filterbank, mel_to_hz
+from sermtl.features import FrontEnd, frame_count, hz_to_mel, mel_filterbank, mel_to_hz, write_magnitudes
 
 PAPER = RunConfig()
 
@@ -184,6 +184,26 @@ def test_compiled_passes_equal_pytorchs(scale: str, normalise: str, amplitude: s
         tolerance = 2e-3 if normalise == "bin" else 2e-5
         assert (compiled - plain).abs().max() <= tolerance * plain.abs().max(), (detrend, centred, padding)
         assert not compiled[3].any()
+
+
+@pytest.mark.parametrize("amplitude", ["magnitude", "power", "log"])
+def test_a_gpus_magnitudes_equal_a_cpus(amplitude: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its way is taken here too, by a device type that is no CPU's."""
+    config = RunConfig(amplitude=amplitude)
+    spectra = torch.randn(3, 398, 513, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    spectra[0] = 0
+    front_end, frames = FrontEnd(config), torch.full((3,), 400)
+    plain = torch.zeros(3, 512, 400)
+    front_end._spectrogram(spectra.clone(), frames, plain, None)
+    monkeypatch.setattr("sermtl.features.write_magnitudes", lambda parts, out: taken.append(parts.shape))
+    taken: list[tuple[int, ...]] = []
+    front_end._spectrogram(spectra.to("meta"), frames.to("meta"), plain.to("meta"), None)
+    assert taken == [(3, 398, 513, 2)]
+    monkeypatch.undo()
+    magnitudes = torch.zeros(3, 512, 400)
+    write_magnitudes(torch.view_as_real(spectra), magnitudes[:, :, : front_end.n_frames])
+    expected = {"magnitude": magnitudes, "power": magnitudes**2, "log": (1e6 * magnitudes**2).log1p()}[amplitude]
+    assert torch.allclose(plain, expected, rtol=1e-5)
 
 
 def test_numba_is_used_where_it_is_installed() -> None:

@@ -83,3 +83,37 @@ def test_patches_times_weights_are_the_convolution(
     mine = (weight.flatten(1) @ patches).unflatten(2, y.shape[2:]) + x.mean() * weight.sum((1, 2, 3))[:, None, None]
     assert torch.allclose(mine, y, atol=1e-4)
     assert torch.allclose(sums, patches.sum((0, 2)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv3", "fc6", "fc7"])
+def test_without_the_bias_the_rest_is_the_same(layer: str) -> None:
+    """A GPU's way, on a CPU."""
+    torch.manual_seed(0)
+    block = VGGVox(RunConfig(width=0.05, bins=64, frames=64), {"emotion": 3}).train().trunk[layer]
+    with torch.no_grad():
+        block.conv.bias.normal_()
+    plain = copy.deepcopy(block)
+    height = block.layer.kernel[0] if layer in ("fc6", "fc7") else 20
+    x = torch.randn(5, block.conv.in_channels, height, 1 if layer == "fc7" else 9)
+    mine, theirs = block._normalised(x), plain.norm(plain.conv(x))
+    assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-4)
+    direction = torch.randn(mine.shape)
+    for out in (mine, theirs):
+        (out * direction).sum().backward()
+    assert block.conv.bias.grad is None
+    assert plain.conv.bias.grad.norm() < 1e-3 * plain.conv.weight.grad.norm()
+    for name in ("conv.weight", "norm.weight", "norm.bias"):
+        a, b = (dict(one.named_parameters())[name].grad for one in (block, plain))
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-4), name
+    for name, value in plain.named_buffers():
+        assert torch.allclose(dict(block.named_buffers())[name], value, rtol=1e-4, atol=1e-5), name
+
+
+def test_a_gpu_takes_that_way_in_training_and_the_plain_one_for_its_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fast in (True, False):
+        monkeypatch.setattr(Block, "fast", fast)
+        network = VGGVox(RunConfig(width=0.05, bins=64, frames=64), {"emotion": 3}).to("meta").train()
+        network.embed(torch.zeros(4, 1, 64, 64, device="meta")).sum().backward()
+        for block in network.trunk.values():
+            assert (block.conv.bias.grad is None) == fast
+            assert block.conv.weight.grad is not None

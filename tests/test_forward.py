@@ -54,3 +54,15 @@ def test_mean_logits_are_of_mean_probabilities() -> None:
     expected = (first.softmax(1) + second.softmax(1)) / 2
     assert torch.allclose(mean_logits([first, second]).softmax(1), expected, atol=1e-6)
     assert torch.allclose(mean_logits([first, second]).exp().sum(1), torch.ones(7))
+
+
+def test_spectrograms_are_in_float32_whatever_the_network_computes_in(tiny_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mel filterbank is a matrix product, which autocast would take in bf16: in evaluation, but not in training."""
+    monkeypatch.setattr("sermtl.batches.CACHE_BYTES", 0)
+    config = SMALL.replace(frequency_scale="mel", bins=32, n_fft=512, amplitude="log")
+    run, indices = final(config.replace(epochs=1), tiny_corpus).run, np.arange(8)
+    batches, seen = Batches(tiny_corpus, config, CPU), []
+    run.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].clone()))
+    for bf16 in (False, True):
+        outputs_of(run.network, batches, indices, bf16)
+    assert torch.equal(*seen)

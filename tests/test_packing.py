@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ class Card:
         return Sample(peak, min(count, self.most) * 100.0, self.size)
 
 
+class BusyCard(Card):
+    """Each process looks at the card when the others have begun: it finds only what they have left."""
+
+    def measure(self, count: int) -> Sample | None:
+        sample = super().measure(count)
+        return sample and replace(sample, card_bytes=self.size - (count - 1) * sample.peak_bytes)
+
+
 @pytest.mark.parametrize(
     ("card", "trials"),
     [
@@ -42,6 +51,7 @@ class Card:
         (Card(80 * GB, 5 * GB, 1), 1),  # one trial fills the GPU
         (Card(24 * GB, 11 * GB, 8), 1),  # two would fit, but with no margin
         (Card(24 * GB, 10 * GB, 8), 2),
+        (BusyCard(80 * GB, 8 * GB, 8), 8),
         (Card(80 * GB, 5 * GB, 8, uneven=3.0), 4),  # eight side by side take more than one foretold: back to four
     ],
 )

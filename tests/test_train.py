@@ -171,6 +171,17 @@ def test_every_weighting_trains(tiny_corpus: Corpus, weighting: str) -> None:
     assert np.isfinite(list(result.losses.values())).all()
 
 
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "pcgrad", "adversarial"])
+def test_gradients_lie_as_their_parameters_do(tiny_corpus: Corpus, weighting: str) -> None:
+    """A fused optimizer goes through both as they lie in memory: on a CPU it asks nothing, on a GPU it refuses."""
+    run = final(SMALL.replace(weighting=weighting, epochs=1), tiny_corpus).run
+    for name, parameter in run.network.named_parameters():
+        lies, should = (
+            [stride for stride, size in zip(of.stride(), of.shape, strict=True) if size > 1] for of in (parameter.grad, parameter)
+        )
+        assert lies == should, name
+
+
 def test_placebo_changes_the_auxiliary_labels_only(tiny_corpus: Corpus) -> None:
     runs = [final(SMALL.replace(placebo=placebo, epochs=1), tiny_corpus).run for placebo in ("none", "permuted")]
     true, permuted = (run._labels for run in runs)
