@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from sermtl import batches
 from sermtl.config import RunConfig
 from tests.benchmarks.gpu import TINY, TINY_NETWORK, main, packed, rows
 from tests.tiny import make_tiny
@@ -34,6 +35,12 @@ small = {"clip_s": 0.6, "frames": 57, "bins": 32, "n_fft": 512, "width": 0.05, "
 result, = epochs(RunConfig(**small), corpus)
 print(sorted(result.scores)[0], *MISSING & set(sys.modules))
 """
+
+
+@pytest.fixture(autouse=True)
+def kept_spectrograms_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark switches them off for its whole process, which here is that of other tests too."""
+    monkeypatch.setattr("sermtl.batches.CACHE_BYTES", batches.CACHE_BYTES)
 
 
 def test_every_row_is_measured_and_written(tmp_path: Path) -> None:
