@@ -9,7 +9,7 @@ balanced one.
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.config import RunConfig
+from sermtl.config import RunConfig, split_by
 from sermtl.errors import SplitError
 from sermtl.groups import Groups, Matrix
 
@@ -22,7 +22,8 @@ Mask = NDArray[np.bool_]
 
 def draw_parts(groups: Groups, config: RunConfig) -> tuple[Mask, Mask]:
     """Dev and test as masks over the groups. The test draw does not depend on dev_fraction or on whether there is a dev part."""
-    what = "sentences" if config.split == "sentence" else "speakers"
+    kind, column = split_by(config.split)
+    what = {"sentence": "sentences", "group": f"values of {column!r}"}.get(kind, "speakers")
     total = len(groups.names)
     wants_dev = config.split != "paper" and config.dev_fraction > 0
     least = max(config.folds, 3 if wants_dev else 2)
@@ -31,11 +32,12 @@ def draw_parts(groups: Groups, config: RunConfig) -> tuple[Mask, Mask]:
         remedy = f"lower folds = {config.folds}" if config.folds > total >= 3 else remedy
         raise SplitError(f"a {config.split} split needs at least {least} {what}, but the corpus has {total}; {remedy}")
     random = np.random.default_rng([config.split_seed, 1])
-    test = (
-        _fold(groups, config, random)
-        if config.folds
-        else _best(groups, np.ones(total, bool), _size(total, config.test_fraction), random)
-    )
+    if kind == "group" and config.folds == total:  # leave one out: nothing is drawn, so in their own order
+        test = np.arange(total) == config.fold
+    elif config.folds:
+        test = _fold(groups, config, random)
+    else:
+        test = _best(groups, np.ones(total, bool), _size(total, config.test_fraction, kind), random)
     rest = int((~test).sum())
     if not wants_dev:
         return np.zeros(total, bool), test
@@ -43,13 +45,21 @@ def draw_parts(groups: Groups, config: RunConfig) -> tuple[Mask, Mask]:
         raise SplitError(
             f"{rest} {what} are left beside the test part, too few for train and dev; lower test_fraction or raise folds"
         )
+    return draw_dev(groups, ~test, config), test
+
+
+def draw_dev(groups: Groups, free: Mask, config: RunConfig) -> Mask:
+    """Mask (G,) of the dev part, taken out of the two or more groups that are free."""
     random = np.random.default_rng([config.split_seed, 2, config.folds, config.fold])
-    return _best(groups, ~test, _size(rest, config.dev_fraction), random), test
+    return _best(groups, free, _size(int(free.sum()), config.dev_fraction, split_by(config.split)[0]), random)
 
 
-def _size(total: int, fraction: float) -> int:
-    """Groups in a part: the rounded share, at least two if three are left (verification compares speakers), else one."""
-    least = 2 if total >= 5 else 1
+def _size(total: int, fraction: float, kind: str) -> int:
+    """Groups in a part: the rounded share, at least two if three are left (verification compares speakers), else one.
+
+    A group of speakers has speakers to compare: of these, one is enough.
+    """
+    least = 2 if total >= 5 and kind != "group" else 1
     return min(max(round(fraction * total), least), total - 1)
 
 

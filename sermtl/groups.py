@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sermtl.about import DEMOGRAPHICS
 from sermtl.corpus import Corpus
-from sermtl.errors import SplitError
+from sermtl.errors import SplitError, did_you_mean
 from sermtl.tasks import age_band, first_known
 
 CREMA_D_ACTORS = frozenset(str(actor) for actor in range(1001, 1092))
@@ -31,6 +31,9 @@ class Groups:
 
 
 def labelled_groups(corpus: Corpus, column: str) -> tuple[list[str], Codes]:
+    """The values of a label, sorted, and each clip's index into them. Raises SplitError for a column or a value that is missing."""
+    if column not in corpus.columns and column not in ("speaker", "sentence"):
+        raise SplitError(f"{corpus.path}: no {column!r} labels to split by{did_you_mean(column, list(corpus.columns))}")
     if column not in corpus.columns:
         other = "speaker" if column == "sentence" else "sentence"
         raise SplitError(
@@ -57,6 +60,26 @@ def speakers(corpus: Corpus) -> Groups:
         return Groups(names, of_clip, np.hstack(traits), hard)
     traits += [_clip_shares(corpus, "emotion", of_clip, len(names))]
     return Groups(names, of_clip, np.hstack(traits))
+
+
+def groups_of_speakers(corpus: Corpus, column: str) -> Groups:
+    """Groups of speakers, by a label of which each speaker has one value, with how many they are, demographics and emotions.
+
+    Raises SplitError for a speaker of two groups, and for a clip of none.
+    """
+    names, of_clip = labelled_groups(corpus, column)
+    people, speaker = labelled_groups(corpus, "speaker")
+    of_speaker = np.zeros(len(people), dtype=np.int64)
+    of_speaker[speaker] = of_clip
+    if len(torn := np.unique(speaker[of_speaker[speaker] != of_clip])):
+        values = sorted({names[group] for group in of_clip[speaker == torn[0]]})
+        raise SplitError(
+            f"{corpus.path}: {len(torn)} speaker(s) have more than one {column} ({people[torn[0]]!r}: {', '.join(values[:3])}"
+            f"{', ...' if len(values) > 3 else ''}), so that no group is whole; correct them, or choose --split speaker"
+        )
+    members = (of_speaker == np.arange(len(names))[:, None]).astype(float)  # (G, speakers)
+    traits = [members.sum(axis=1, keepdims=True), members @ _demographics(corpus, people, speaker)]
+    return Groups(names, of_clip, np.hstack([*traits, _clip_shares(corpus, "emotion", of_clip, len(names))]))
 
 
 def sentences(corpus: Corpus) -> Groups:

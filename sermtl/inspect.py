@@ -227,10 +227,8 @@ def _parser() -> Parser:
     kinds = {"split": str, "split_seed": int, "folds": int, "fold": int, "test_fraction": float, "dev_fraction": float}
     for knob, kind in kinds.items():
         field = RunConfig.model_fields[knob]
-        choices = ("speaker", "sentence", "tfds", "paper") if knob == "split" else None
         default = "every one" if knob == "fold" else field.default if kind is str else f"{field.default:.4g}"
         description = f"{field.description} (default: {default})"
         description = description.replace("%", "%%")
-        metavar = None if choices else kind.__name__.upper()
-        parser.add_argument(f"--{knob.replace('_', '-')}", type=kind, choices=choices, metavar=metavar, help=description)
+        parser.add_argument(f"--{knob.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=description)
     return parser

@@ -1,5 +1,6 @@
 """A split in words: which ones `inspect` shows, what each part holds, and what it lacks."""
 
+from collections import Counter
 from typing import Any
 
 from rich import box
@@ -7,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sermtl.about import DEMOGRAPHICS
-from sermtl.config import RunConfig, make_config
+from sermtl.config import RunConfig, make_config, split_by
 from sermtl.corpus import Corpus, Split
 from sermtl.errors import ConfigError, SplitError, one_line
 from sermtl.splits import make_split
@@ -28,8 +29,8 @@ def split_configs(asked: dict[str, Any], draws: int) -> list[RunConfig]:
         raise ConfigError(f"--draws must be between 1 and {MOST_DRAWS}, but got {draws}")
     if first.folds and draws > 1:
         raise ConfigError("--folds and --draws are two ways to vary the split; choose one")
-    if first.split == "tfds" and draws > 1:
-        raise ConfigError("--draws: the tfds split is one fixed list; leave it out")
+    if split_by(first.split)[0] in ("tfds", "column") and draws > 1:
+        raise ConfigError(f"--draws: the {first.split} split is one fixed list; leave it out")
     if first.folds and "fold" not in given:
         return [first.replace(fold=fold) for fold in range(first.folds)]
     return [first.replace(split_seed=first.split_seed + draw) for draw in range(draws)]
@@ -48,14 +49,19 @@ def print_split(console: Console, corpus: Corpus, config: RunConfig, refused: se
     console.print(
         f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False
     )
+    for line in split_notes(split.kind, description, len(corpus)):
+        console.print(line)
     console.print(split_table(description, corpus))
     absent = absent_emotions(description)
     for line in absent[:MOST_LINES]:
         console.print(line)
     if len(absent) > MOST_LINES:
         console.print(f"... and {len(absent) - MOST_LINES:,} more emotions that a part lacks")
-    group = "speakers" if split.speaker_disjoint else "sentences"
+    kind, column = split_by(split.kind)
     for part in ("dev", "test"):
+        if kind == "group":
+            console.print(f"{part} {column}: {' '.join(map(one_line, description[part]['groups'])) or 'none'}")
+        group = "sentences" if kind == "sentence" else "speakers"
         console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group])) or 'none'}")
 
 
@@ -75,6 +81,26 @@ def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table
                 one_line(f"{demographic} {value}"), *(_share(part["demographics"][key], value) for part in description.values())
             )
     return table
+
+
+def split_notes(kind: str, parts: dict[str, dict[str, Any]], clips: int) -> list[str]:
+    """What must be said of a split by the corpus' own column: clips that are in no part, and speakers that are in two.
+
+    kind: Split.kind; parts: as Split.describe tells them; clips: of the whole corpus.
+    """
+    if split_by(kind)[0] != "column":
+        return []
+    left = clips - sum(part["clips"] for part in parts.values())
+    notes = [f"{left:,} of {clips:,} clips are in no part, since the column has no value for them"] if left else []
+    people = {part: set(about["speakers"]) for part, about in parts.items()}
+    parts_of = Counter(speaker for speakers in people.values() for speaker in speakers)
+    if several := sum(number > 1 for number in parts_of.values()):
+        heard = len(people["test"] & people["train"])
+        notes.append(
+            f"not speaker-disjoint: {several} of {len(parts_of)} speakers are in more than one part, {heard} of the "
+            f"{len(people['test'])} test speakers in training, so speakers are identified, not verified"
+        )
+    return notes
 
 
 def absent_emotions(description: dict[str, dict[str, Any]]) -> list[str]:

@@ -27,6 +27,7 @@ from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
+from sermtl.split_lines import split_notes
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, most_epochs, predict_cost
 from study.declare import check_same, keep_header, make_header, settle, take_back, with_raised
@@ -240,6 +241,7 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
         f"study   {header.name}: {space.title}",
         f"corpus  {corpus.name}: {made}{len(corpus):,} clips, {header.corpus.speakers} speakers, {corpus.hours:.2f} h",
         *(f"split   {split.id}: {_parts(split.parts)}" for split in header.splits[:3]),
+        *(f"note    {note}" for split in header.splits[:3] for note in split_notes(header.split, split.parts, header.corpus.clips)),
         f"model   {cost.model}",
         f"device  {header.device}, {where}",
         f"budget  {search}{repeats}; {cost.confirm_runs} confirm runs on {space.budget.seeds} seeds",
