@@ -103,7 +103,9 @@ class RunConfig(BaseModel):
     split_seed: int = Field(0, ge=0, lt=2**31, description="which draw of the split")
     folds: int = Field(0, ge=0, le=100, description="0: one test draw; k >= 2: grouped k-fold")
     fold: int = Field(0, ge=0, le=99, description="which fold is the test part, 0 to folds - 1")
-    test_fraction: float = Field(24 / 91, gt=0, lt=0.9, description="share of the speakers in the test part [P: 24 of 91]")
+    test_fraction: float = Field(
+        24 / 91, gt=0, lt=0.9, description="share of the speakers, or groups, in the test part [P: 24 of 91]"
+    )
     dev_fraction: float = Field(
         0.15,
         ge=0,

@@ -96,9 +96,10 @@ def split_notes(kind: str, parts: dict[str, dict[str, Any]], clips: int) -> list
     parts_of = Counter(speaker for speakers in people.values() for speaker in speakers)
     if several := sum(number > 1 for number in parts_of.values()):
         heard = len(people["test"] & people["train"])
+        emotion = ", and emotion scores are speaker-dependent" if heard else ""
         notes.append(
             f"not speaker-disjoint: {several} of {len(parts_of)} speakers are in more than one part, {heard} of the "
-            f"{len(people['test'])} test speakers in training, so speakers are identified, not verified"
+            f"{len(people['test'])} test speakers in training, so speakers are identified, not verified{emotion}"
         )
     return notes
 

@@ -1,6 +1,7 @@
 """Splits by the user's own labels: whole groups of speakers, and a partition that a column holds."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,19 @@ def test_parts_are_as_the_column_says(
     assert split.speaker_disjoint == (len(set.union(*speakers)) == sum(map(len, speakers)))
     again = parts(corpus, make_split(corpus, config))
     assert all(np.array_equal(found[part], again[part]) for part in found)
+
+
+def test_audio_that_is_in_two_of_its_parts_is_found(tmp_path: Path) -> None:
+    """`prepare --keep-all` keeps the same audio under two labels, the partition's among them."""
+    clips = [
+        replace(clip, labels={**clip.labels, "set": "train" if number % 4 else "test"}) for number, clip in enumerate(tiny_clips(4))
+    ]
+    clips[1] = replace(clips[1], samples=clips[0].samples)
+    found = {"kind": "conflicting labels", "detail": "the same audio, but another set", "action": "kept"}
+    defects = [{"clip": clip.name, **found} for clip in clips[:2]]
+    write_corpus(tmp_path / "a.arrow", clips, name="kept", source={}, defects=defects)
+    with pytest.raises(SplitError, match="are the same audio, in the train and the test part; it would leak"):
+        make_split(Corpus.open(tmp_path / "a.arrow"), make_config({"split": "column:set", "dev_fraction": 0.0}))
 
 
 def test_what_others_call_the_parts(tmp_path: Path) -> None:
