@@ -95,7 +95,7 @@ def _identity(config: RunConfig, dev_drawn: bool) -> str:
 
 def dev_is_drawn(split_id: str) -> bool:
     """Whether the dev part of a `column:` split of that id was drawn, since the column names none."""
-    return re.search(r"-s\d+(-dev\d[\d.]*(e-\d+)?)?$", split_id) is not None
+    return re.search(r"^column-.+-s\d+(-dev\d[\d.]*(e-\d+)?)?$", split_id) is not None
 
 
 def _word(column: str) -> str:

@@ -16,7 +16,7 @@ from sermtl.corpus import Corpus, Split
 from sermtl.corpus_file import write_corpus
 from sermtl.errors import ConfigError, SplitError
 from sermtl.inspect import main as inspect
-from sermtl.splits import make_split
+from sermtl.splits import dev_is_drawn, make_split
 from tests.test_splits import corpus_of, parts, rows
 from tests.tiny import tiny_clips
 
@@ -201,6 +201,17 @@ def test_words_that_look_like_an_ids_are_a_columns_all_the_same(tmp_path: Path) 
     ids = ids_of(tmp_path / "a.arrow", columns)
     assert len(set(ids)) == len(ids)
     assert ids[0] == "group-a-s0"
+
+
+@pytest.mark.parametrize("column", ["partition", "s0", "a s0", "a s0 dev1", "fold0of3", "ä"])
+@pytest.mark.parametrize("fraction", [0.15, 0.3, 1e-5])
+def test_an_id_tells_whether_dev_was_drawn(tmp_path: Path, column: str, fraction: float) -> None:
+    for number, (dev, drawn) in enumerate((("dev", False), ("train", True))):
+        table: Rows = [{**row, column: {"s4": dev, "s5": "test"}.get(str(row["speaker"]), "train")} for row in rows(6, 1)]
+        split = make_split(
+            corpus_of(tmp_path / f"{number}.arrow", table), make_config({"split": f"column:{column}", "dev_fraction": fraction})
+        )
+        assert dev_is_drawn(split.id) == drawn
 
 
 # ---- refusals -----------------------------------------------------------------------------------------------------------
