@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sermtl.config import explain
+from sermtl.config import LABEL_NAME, explain
 from sermtl.errors import CorpusError
 
 METADATA_KEY = b"sermtl"
@@ -99,6 +99,6 @@ def check_label(name: str) -> str:
     """A label column's name, which tasks, scores and knobs are named after. Raises CorpusError."""
     if name in TAKEN:
         raise CorpusError(f"a label cannot be called {name!r}: that is {TAKEN[name]}; rename the column")
-    if not re.fullmatch(r"\w[\w -]{0,63}", name):
+    if not re.fullmatch(LABEL_NAME, name):
         raise CorpusError(f"{name[:80]!r} is not a label's name; use up to 64 letters, digits, spaces, '_' and '-', a letter first")
     return name

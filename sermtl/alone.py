@@ -13,6 +13,7 @@ from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs
 from sermtl.fetch import open_corpus
 from sermtl.files import check_target, no_folder, write_text
+from sermtl.split_lines import split_notes
 from sermtl.splits import make_split
 from sermtl.tasks import make_tasks
 from sermtl.train import EpochResult, Run, epochs
@@ -36,9 +37,12 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"--threads must be between 1 and 1024, but got {options.threads}")
     split = make_split(corpus, config)
     make_tasks(config.tasks, corpus)  # refuses a task without labels before anything is written
-    parts = ", ".join(f"{part} {facts['clips']}" for part, facts in split.describe(corpus).items())
+    described = split.describe(corpus)
+    parts = ", ".join(f"{part} {facts['clips']}" for part, facts in described.items())
     synthetic = " (synthetic)" if corpus.synthetic else ""
     print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
+    for note in split_notes(split.kind, described, len(corpus)):
+        print(f"note: {note}", flush=True)
     with _held(options.out):
         resume_from = checkpoint if checkpoint.exists() else None
         if resume_from is None:  # else what stands there is the run's own

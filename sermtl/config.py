@@ -7,6 +7,7 @@ all call a knob by the same name. `RunConfig()` is the paper's recipe A with the
 """
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from sermtl.pcm import SAMPLE_RATE_HZ
 
 LONGEST_TOML_BYTES = 2**16  # TOML takes time that grows with the square of a dotted key
 MOST_EPOCHS = 10_000  # of one run
+LABEL_NAME = r"\w[\w -]{0,63}"  # of a corpus' column
+NAMED_SPLITS = ("speaker", "sentence", "tfds", "paper")
+SPLITS = (*NAMED_SPLITS, "group:COLUMN", "column:COLUMN")
 
 Weighting = Literal["fixed", "scale", "uncertainty", "dwa", "random", "pcgrad", "adversarial"]
 
@@ -91,15 +95,22 @@ class RunConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="initial weights, order, crops, dropout, masks and mixup")
 
     # ---- split -------------------------------------------------------------------------------------------------
-    split: Literal["speaker", "sentence", "tfds", "paper"] = Field(
-        "speaker", description="speaker-disjoint; sentence-disjoint; the TFDS list; the paper's 67/24 without a dev part"
+    split: str = Field(
+        "speaker",
+        description="speaker: speaker-disjoint; sentence: sentence-disjoint; tfds: its list; paper: its 67/24 without a dev part; "
+        "group:COLUMN: whole groups of speakers, by a label of theirs; column:COLUMN: the corpus' own train, dev and test",
     )
     split_seed: int = Field(0, ge=0, lt=2**31, description="which draw of the split")
     folds: int = Field(0, ge=0, le=100, description="0: one test draw; k >= 2: grouped k-fold")
     fold: int = Field(0, ge=0, le=99, description="which fold is the test part, 0 to folds - 1")
-    test_fraction: float = Field(24 / 91, gt=0, lt=0.9, description="share of the speakers in the test part [P: 24 of 91]")
+    test_fraction: float = Field(
+        24 / 91, gt=0, lt=0.9, description="share of the speakers, or groups, in the test part [P: 24 of 91]"
+    )
     dev_fraction: float = Field(
-        0.15, ge=0, lt=0.9, description="share of the remaining speakers in the dev part [P: none named]; ignored by 'paper'"
+        0.15,
+        ge=0,
+        lt=0.9,
+        description="share of the remaining speakers in the dev part [P: none named]; ignored by 'paper', and by a column with dev",
     )
     train_on_dev: bool = Field(
         False, description="train on the dev part too, once the settings are chosen; there are then no dev scores [P: no dev part]"
@@ -112,6 +123,13 @@ class RunConfig(BaseModel):
             if not 0 <= weight <= 100:
                 raise ValueError(f"the weight of {task!r} must be between 0 and 100 inclusive, but got {weight}")
         return dict(sorted(weights.items()))
+
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, split: str) -> str:
+        if split not in NAMED_SPLITS and not re.fullmatch(f"(group|column):{LABEL_NAME}", split):
+            raise ValueError(f"must be one of {', '.join(SPLITS)}")
+        return split
 
     @field_validator("evaluation_cuts")
     @classmethod
@@ -152,6 +170,12 @@ class RunConfig(BaseModel):
     def replace(self, **changes: Any) -> "RunConfig":
         """A validated copy with some knobs changed. Raises ConfigError."""
         return make_config({**self.model_dump(), **changes})
+
+
+def split_by(split: str) -> tuple[str, str]:
+    """A split's kind and the column that it goes by: 'group', 'session' of 'group:session'; 'speaker', '' of 'speaker'."""
+    kind, _, column = split.partition(":")
+    return kind, column
 
 
 def make_config(values: dict[str, Any], where: str = "configuration") -> RunConfig:

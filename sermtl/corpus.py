@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sermtl.about import DEMOGRAPHICS, METADATA_KEY, RESERVED_COLUMNS, check_batch, read_about
+from sermtl.config import split_by
 from sermtl.corpus_file import digest_clip
 from sermtl.errors import CorpusError, SealedError, SplitError
 from sermtl.files import existing_file
@@ -37,6 +38,7 @@ Indices = NDArray[np.int64]
 class Split:
     """Which clips train, choose and tell. Made by `splits.make_split`; its clips are handed out by `Corpus.part` only.
 
+    kind: as RunConfig.split, e.g. 'speaker', 'group:session' or 'column:partition'.
     The parts are private because the test part is sealed until the confirm phase.
     """
 
@@ -52,24 +54,36 @@ class Split:
     def describe(self, corpus: "Corpus") -> dict[str, dict[str, Any]]:
         """What each part holds, without saying which clips.
 
-        part -> {clips, share, speakers: [...], sentences: [...], demographics: {name: {value: speakers}}, emotion: {class: clips}}
+        part -> {clips, share, speakers: [...], sentences: [...], demographics: {name: {value: speakers}}, emotion: {class: clips}},
+        and groups: [...] of a split by groups of speakers
         """
-        return {part: _describe(corpus, indices) for part, indices in self._parts().items()}
+        kind, column = split_by(self.kind)
+        about = {part: _describe(corpus, indices) for part, indices in self._parts().items()}
+        if kind == "group":
+            for part, indices in self._parts().items():
+                about[part]["groups"] = sorted(set(corpus.column(column)[indices]))
+        return about
 
     def check(self, corpus: "Corpus") -> None:
-        """Raise SplitError if a clip, or a speaker (sentence) of a speaker- (sentence-) disjoint split, lies in two parts."""
+        """Raise SplitError if a clip, or what the split promises to keep whole (speakers, sentences, groups), lies in two parts."""
         if self.checksum != corpus.checksum:
             raise SplitError(f"split {self.id!r} was made for another corpus than {corpus.path}; make it again with make_split")
-        group = corpus.column("speaker" if self.speaker_disjoint else "sentence")
-        names = ("speaker" if self.speaker_disjoint else "sentence", "clip")
         parts = list(self._parts().items())
         for number, (first, a) in enumerate(parts):
             for second, b in parts[number + 1 :]:
-                for name, shared in zip(names, (set(group[a]) & set(group[b]), set(a.tolist()) & set(b.tolist())), strict=True):
+                both = {name: set(corpus.column(name)[a]) & set(corpus.column(name)[b]) for name in self._whole()}
+                for name, shared in {**both, "clip": set(a.tolist()) & set(b.tolist())}.items():
                     if shared:
                         raise SplitError(
                             f"split {self.id!r}: {name} {min(shared)!r} is in both the {first} and the {second} part; it would leak"
                         )
+
+    def _whole(self) -> list[str]:
+        """Labels of which no value may be in two parts."""
+        kind, column = split_by(self.kind)
+        if not self.speaker_disjoint:
+            return [] if kind == "column" else ["sentence"]
+        return ["speaker", column] if kind == "group" else ["speaker"]
 
     def _parts(self) -> dict[str, Indices]:
         return {"train": self._train, "dev": self._dev, "test": self._test}

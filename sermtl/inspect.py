@@ -11,20 +11,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sermtl.about import DEMOGRAPHICS
-from sermtl.config import RunConfig, make_config
-from sermtl.corpus import Corpus, Split
+from sermtl.config import RunConfig
+from sermtl.corpus import Corpus
 from sermtl.corpus_lines import SHOWN_PER_KIND, defect_lines, opening
-from sermtl.errors import ConfigError, CorpusError, Parser, SplitError, did_you_mean, one_line
+from sermtl.errors import CorpusError, Parser, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
-from sermtl.splits import SPLIT_KNOBS, make_split
+from sermtl.split_lines import print_split, split_configs
+from sermtl.splits import SPLIT_KNOBS
 from sermtl.tasks import age_band
 
 MOST_CLASSES = 20  # a column with more values is counted, not listed
 MOST_TABLES = 20  # of labels; a table of features has thousands of columns
-MOST_DRAWS = 100  # shown at once
-HARM_OF_ABSENCE = {"train": "no network learns it", "dev": "no dev score is of it", "test": "no test score is of it"}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -45,28 +43,10 @@ def main(argv: list[str]) -> int:
         console.print(votes_table(corpus.votes))
     refused: set[str] = set()
     for config in configs:
-        _print_split(console, corpus, config, refused)
+        print_split(console, corpus, config, refused)
     if options.plot:
         console.print(f"spectrograms: {options.plot}")
     return 0
-
-
-def split_configs(asked: dict[str, Any], draws: int) -> list[RunConfig]:
-    """One configuration per split to show: `draws` of them, every fold where only their number is asked for, or one.
-
-    asked: each of SPLIT_KNOBS, None where it is not given. Raises ConfigError.
-    """
-    given = {knob: value for knob, value in asked.items() if value is not None}
-    first = make_config(given, "inspect")
-    if not 1 <= draws <= MOST_DRAWS:
-        raise ConfigError(f"--draws must be between 1 and {MOST_DRAWS}, but got {draws}")
-    if first.folds and draws > 1:
-        raise ConfigError("--folds and --draws are two ways to vary the split; choose one")
-    if first.split == "tfds" and draws > 1:
-        raise ConfigError("--draws: the tfds split is one fixed list; leave it out")
-    if first.folds and "fold" not in given:
-        return [first.replace(fold=fold) for fold in range(first.folds)]
-    return [first.replace(split_seed=first.split_seed + draw) for draw in range(draws)]
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
@@ -121,36 +101,6 @@ def _counted_only(values: dict[str, int]) -> Table:
     return table
 
 
-def split_table(description: dict[str, dict[str, Any]], corpus: Corpus) -> Table:
-    """Per part: clips, speakers, sentences, and the share of the speakers in each demographic class."""
-    table = _table("")
-    for part in description:
-        table.add_column(part, justify="right")
-    table.add_row("clips", *(f"{part['clips']:,} ({part['share']:.1%})" for part in description.values()))
-    table.add_row("speakers", *(str(len(part["speakers"])) for part in description.values()))
-    if "sentence" in corpus.columns:
-        table.add_row("sentences", *(str(len(part["sentences"])) for part in description.values()))
-    for demographic in (name for name in DEMOGRAPHICS if name in corpus.columns):
-        key = "age_band" if demographic == "age" else demographic
-        for value in sorted({value for part in description.values() for value in part["demographics"][key]}):
-            table.add_row(
-                one_line(f"{demographic} {value}"), *(_share(part["demographics"][key], value) for part in description.values())
-            )
-    return table
-
-
-def absent_emotions(description: dict[str, dict[str, Any]]) -> list[str]:
-    """One line for each emotion that a part of the split lacks, and what comes of it. A part without clips lacks nothing."""
-    parts = {part: set(facts["emotion"]) for part, facts in description.items() if facts["clips"]}
-    lines = []
-    for emotion in sorted(set().union(*parts.values())):
-        present = [part for part in parts if emotion in parts[part]]
-        harms = [HARM_OF_ABSENCE[part] for part in parts if part not in present]
-        if harms:
-            lines.append(f"emotion {one_line(emotion)} is in {' and '.join(present)} only: {', '.join(harms)}")
-    return lines
-
-
 def votes_table(votes: dict[str, Any]) -> Table:
     """How often human listeners, hearing the voice alone, named the emotion that was acted."""
     table = _table("emotion", title="human listeners, voice only")
@@ -173,40 +123,11 @@ def _speakers_with(corpus: Corpus, column: NDArray[np.object_], value: str) -> i
     return len({speaker for speaker, label in zip(corpus.column("speaker"), column, strict=True) if label == known})
 
 
-def _share(counts: dict[str, int], value: str) -> str:
-    total = sum(counts.values())
-    return f"{counts.get(value, 0)} ({counts.get(value, 0) / total:.0%})" if total else ""
-
-
 def _print_defects(console: Console, corpus: Corpus, most: int | None) -> None:
     if not corpus.defects:
         console.print("defects: none was found when it was prepared")
     for line in defect_lines(corpus.defects, most):
         console.print(line)
-
-
-def _print_split(console: Console, corpus: Corpus, config: RunConfig, refused: set[str]) -> None:
-    """Print a split, or why it cannot be made, each reason once."""
-    try:
-        split: Split = make_split(corpus, config)
-    except SplitError as error:
-        if str(error) not in refused:
-            console.print(f"\nno split: {error}")
-        refused.add(str(error))
-        return
-    description = split.describe(corpus)
-    console.print(
-        f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False
-    )
-    console.print(split_table(description, corpus))
-    absent = absent_emotions(description)
-    for line in absent[:MOST_CLASSES]:
-        console.print(line)
-    if len(absent) > MOST_CLASSES:
-        console.print(f"... and {len(absent) - MOST_CLASSES:,} more emotions that a part lacks")
-    group = "speakers" if split.speaker_disjoint else "sentences"
-    for part in ("dev", "test"):
-        console.print(f"{part} {group}: {' '.join(map(one_line, description[part][group])) or 'none'}")
 
 
 # ---- the paper's Figure 3 -----------------------------------------------------------------------------------------
@@ -306,10 +227,8 @@ def _parser() -> Parser:
     kinds = {"split": str, "split_seed": int, "folds": int, "fold": int, "test_fraction": float, "dev_fraction": float}
     for knob, kind in kinds.items():
         field = RunConfig.model_fields[knob]
-        choices = ("speaker", "sentence", "tfds", "paper") if knob == "split" else None
         default = "every one" if knob == "fold" else field.default if kind is str else f"{field.default:.4g}"
         description = f"{field.description} (default: {default})"
         description = description.replace("%", "%%")
-        metavar = None if choices else kind.__name__.upper()
-        parser.add_argument(f"--{knob.replace('_', '-')}", type=kind, choices=choices, metavar=metavar, help=description)
+        parser.add_argument(f"--{knob.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=description)
     return parser

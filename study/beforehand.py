@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from sermtl.corpus import Corpus
+from sermtl.split_lines import split_notes
 from study.cluster import Resources
 from study.cost import Cost, most_epochs
 from study.error_rates import foreseen
@@ -62,9 +63,12 @@ def _parts(parts: dict[str, dict[str, object]]) -> str:
 
 def _splits(header: StudyHeader) -> list[str]:
     """A line for each of the first few splits."""
-    lines = [f"split   {split.id}: {_parts(split.parts)}" for split in header.splits[:SHOWN]]
-    more = len(header.splits) - len(lines)
-    return [*lines, f"        and {more} more such"] if more > 0 else lines
+    shown, more = header.splits[:SHOWN], len(header.splits) - SHOWN
+    return [
+        *(f"split   {split.id}: {_parts(split.parts)}" for split in shown),
+        *([f"        and {more} more such"] if more > 0 else []),
+        *(f"note    {note}" for split in shown for note in split_notes(header.split, split.parts, header.corpus.clips)),
+    ]
 
 
 def expectations(space: Space, header: StudyHeader) -> list[str]:

@@ -18,6 +18,7 @@ from study.prune import RungPruner
 from study.record import TrialRecord, kept_record, record_path
 from study.repeat import sameness, told_again
 from study.store import Database, TrialBook
+from study.trial import split_of
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ class ConfirmQueue:
     def _job(self, trial: FrozenTrial) -> Job:
         p = trial.params
         run = self._runs[p["arm"], p["search"], p["split"], p["seed"]]
-        has_dev = run.config.split != "paper" and run.config.dev_fraction > 0 and not run.config.train_on_dev
+        split = split_of(self._plan.corpus.address, self._plan.corpus.checksum, run.config)
+        has_dev = len(self._plan.corpus.part(split, "dev")) > 0 and not run.config.train_on_dev
         return Job(
             identity=self._identity(trial),
             config=run.config.model_dump(),

@@ -52,14 +52,14 @@ def predict_cost(space: Space, corpus: Corpus, resources: Resources) -> Cost:
     config = arm.config(_middle(arm), **space.search_split(0))
     split = make_split(corpus, config)
     train_s, evaluate_s, model, probed_on = _measure(config, corpus, split, resources)
-    train, dev = len(corpus.part(split, "train")), len(corpus.part(split, "dev"))
+    train, dev, test = (about["clips"] for about in split.describe(corpus).values())
     epoch_s = train * train_s + dev * evaluate_s
     searched = len(space.arms) * space.budget.searches * space.budget.runs if space.searched else 0
     confirmed = confirm_runs(space)
     search_s = searched * (expected_epochs(space, config.epochs) * epoch_s + TRIAL_S)
     if space.train_on_dev:
         epoch_s = (train + dev) * train_s
-    confirm_s = confirmed * (config.epochs * epoch_s + TRIAL_S + (len(corpus) - train - dev) * evaluate_s)
+    confirm_s = confirmed * (config.epochs * epoch_s + TRIAL_S + test * evaluate_s)
     slots = resources.slots or (_slots_here(resources) if resources.address is None else max(1, room(resources)))
     device_s = search_s + confirm_s
     epochs = {"search": expected_epochs(space, config.epochs), "confirm": float(config.epochs)}

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
+from sermtl.config import split_by
 from sermtl.corpus import Corpus, Split
 from sermtl.errors import ConfigError, SpaceError, SplitError
+from sermtl.evaluate import objective
 from sermtl.pairs import make_pairs
 from sermtl.placebo import WITHIN
+from sermtl.splits import dev_is_drawn
 from sermtl.tasks import HasColumns, make_tasks
 from study.space import Question, Space, lowest
 from study.trial import split_of
@@ -21,15 +24,42 @@ def feasible(space: Space, corpus: Corpus) -> Space:
     and draws of the split that are all the same.
     """
     check_tasks(space, corpus)
-    ids = set()
+    different: set[object] = set()
     for draw in space.draws:
         for question in space.questions:
             split = question_split(question, corpus, draw)
             _check_parts(space, question, corpus, split)
-        ids.add(split.id)
-    if len(ids) < len(space.draws):
-        raise SplitError(f"{len(space.draws)} draws of the split give {len(ids)} different one(s), {split.id}; leave --draws out")
-    return replace(space, within=any(name in corpus.columns for name in WITHIN))
+        few = split_by(split.kind)[0] == "group"  # of which two seeds often draw the same
+        different.add(tuple(corpus.part(split, part).tobytes() for part in ("train", "dev")) if few else split.id)
+    _check_draws(space, split, len(different))
+    questions = tuple(_decided(space, question, split) for question in space.questions)
+    return replace(space, questions=questions, within=any(name in corpus.columns for name in WITHIN))
+
+
+def _check_draws(space: Space, split: Split, different: int) -> None:
+    """Raise SplitError for draws of parts that cannot be drawn, or that come out the same."""
+    kind, _ = split_by(split.kind)
+    if kind == "column" and len(space.draws) > 1:
+        raise SplitError(f"{len(space.draws)} draws, but the {split.kind} split is one fixed partition; leave --draws out")
+    if different < len(space.draws):
+        remedy = "use --folds instead" if kind == "group" else "leave --draws out"
+        raise SplitError(f"{len(space.draws)} draws of the split give {different} different one(s), {split.id}; {remedy}")
+
+
+def _decided(space: Space, question: Question, split: Split) -> Question:
+    """The question with the score that decides it on that split: of a column only the corpus tells whether speakers are verified.
+
+    Raises SpaceError where the space file names the other score.
+    """
+    if question.main != "speaker":
+        return question
+    decides = objective(question.main, split.speaker_disjoint)
+    asked = space.values["questions"][question.name]["objective"]
+    if asked not in (None, decides):
+        raise SpaceError(
+            f"{space.name}: question {question.name!r}: objective {asked!r} cannot be had on {split.id}; use {decides}"
+        )
+    return replace(question, objective=decides)
 
 
 def question_split(question: Question, corpus: Corpus, draw: dict[str, Any]) -> Split:
@@ -41,9 +71,11 @@ def check_tasks(space: Space, corpus: HasColumns) -> None:
     """Every task of every question has labels in the corpus. Raises SpaceError with the remedy."""
     for question in space.questions:
         tasks = (question.main, *question.auxiliary)
-        if question.mtl.fixed.get("split") == "sentence" and "sentence" in tasks:
+        kind, column = split_by(question.mtl.fixed.get("split", ""))
+        if (divides := "sentence" if kind == "sentence" else column) in tasks and divides != "speaker":
             raise SpaceError(
-                f"{space.name}: question {question.name!r}: a sentence split has no sentence to learn; use --split speaker"
+                f"{space.name}: question {question.name!r}: a {question.mtl.fixed['split']} split has no {divides} to learn; "
+                "use --split speaker"
             )
         try:
             make_tasks(tasks, corpus)
@@ -60,10 +92,17 @@ def _check_parts(space: Space, question: Question, corpus: Corpus, split: Split)
         if len(classes := set(task.labels[train].tolist()) - {-1}) < 2:
             raise SplitError(f"{where}: the training part has {len(classes)} class(es) of {task.name!r}; a task needs at least 2")
     compares = main.name == "speaker" and split.speaker_disjoint
-    if compares and len(split.describe(corpus)["test"]["speakers"]) < 2:
+    people = {part: set(about["speakers"]) for part, about in split.describe(corpus).items()}
+    if main.name == "speaker" and not compares and (unseen := (people["dev"] | people["test"]) - people["train"]):
+        raise SplitError(
+            f"{where}: {len(unseen)} dev or test speaker(s) have no training clip, and others have, so that speakers can be "
+            "neither identified nor verified; ask another question, as --space emotion does, or choose --split speaker"
+        )
+    if compares and len(people["test"]) < 2:
         raise SplitError(f"{where}: the test part has one speaker, and nobody to tell them from; prepare more speakers")
     if not space.searched:
         return
+    own = split_by(split.kind)[0] == "column" and not dev_is_drawn(split.id)
     if not len(dev):
         remedy = "choose --split speaker" if split.kind == "paper" else "raise dev_fraction"
         raise SplitError(f"{where}: there is no dev part for the search to choose on; {remedy}, or take --space paper")
@@ -73,4 +112,5 @@ def _check_parts(space: Space, question: Question, corpus: Corpus, split: Split)
         lack = f"no clip with a label of {main.name!r}"
     else:
         return
-    raise SplitError(f"{where}: the dev part has {lack}, so that the search cannot choose; raise dev_fraction, or prepare more")
+    remedy = "name other clips dev in the column" if own else "raise dev_fraction"
+    raise SplitError(f"{where}: the dev part has {lack}, so that the search cannot choose; {remedy}, or prepare more")

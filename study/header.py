@@ -13,7 +13,7 @@ from typing import Any, NotRequired
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from sermtl.config import explain
+from sermtl.config import RunConfig, explain
 from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
 from study.database import place, without_password
@@ -45,10 +45,16 @@ class CorpusHeader:
 
 @dataclass(frozen=True)
 class SplitHeader:
-    """id: Split.id; parts: part -> {'clips': n, 'speakers': [..]} for train, dev and test."""
+    """id: Split.id; parts: as Split.describe tells them, part -> {'clips': n, 'speakers': [..], ...} for train, dev and test."""
 
     id: str
     parts: dict[str, dict[str, Any]]
+
+    @property
+    def speaker_disjoint(self) -> bool:
+        """Whether no speaker is in two parts: speakers are then verified, else identified."""
+        people = [set(part.get("speakers", ())) for part in self.parts.values()]
+        return len(set().union(*people)) == sum(map(len, people))
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,17 @@ class StudyHeader:
         """Settings of each search that are run again, and how often; (0, 0) in a study of before there were any."""
         trials, finalists, reruns = (int(self.budget.get(key, 0)) for key in ("trials", "finalists", "reruns"))
         return (min(finalists, trials), reruns) if finalists else (0, 0)
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """Knobs that are fixed for the whole study: the file's, the size's over them, the command line's over both."""
+        space = self.space
+        return {**space.get("fixed", {}), **space.get("size", {}).get("fixed", {}), **space.get("overrides", {})}
+
+    @property
+    def split(self) -> str:
+        """RunConfig.split of every run."""
+        return str(self.fixed.get("split", RunConfig.model_fields["split"].default))
 
     @property
     def trials(self) -> int:

@@ -21,6 +21,7 @@ from study.stats import MOST_DF, Array, CrossedMean, crossed_mean
 
 PLURAL = {"search": "searches", "split": "splits"}
 Division = Literal["fold", "split"]
+FOLD = r"(^|-s\d+-)fold\d+(of\d+)?(-dev\d[\d.]*(e-\d+)?)?$"  # ends a split's id; a column that it goes by may have any name
 FEW_SHARED = "that share few speakers"  # in the words for an analysis: too few for a model of speakers and draws
 
 
@@ -68,7 +69,7 @@ def layout_of(values: Array, splits: tuple[str, ...], seeds: tuple[int, ...] = (
     runs = np.unique(np.stack([search, split]), axis=1, return_counts=True)[1]
     several = len(np.unique(search)) > 1
     factor = "search" if several and searched else "split"
-    division: Division = "fold" if all(re.search(r"fold\d", name) for name in splits) else "split"
+    division: Division = "fold" if all(re.search(FOLD, name) for name in splits) else "split"
     return Layout(exists, search if several else split, factor, seed, tuple(runs.tolist()), len(np.unique(split)), division)
 
 

@@ -6,10 +6,12 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
+from sermtl.config import split_by
+from sermtl.splits import dev_is_drawn
 from study.answer import Results
 from study.drawing import printable
 from study.finalists import by_search, is_over
-from study.header import planned_runs
+from study.header import StudyHeader, planned_runs
 from study.layout import FEW_SHARED
 from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value, score_words
@@ -27,9 +29,20 @@ def how_words(results: Results) -> tuple[str, ...]:
     corpus = (
         f"Corpus {printable(header.corpus.name)}: {header.corpus.clips:,} clips, {count(header.corpus.speakers, 'speaker')}, "
         f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. "
-        f"Size {header.size}, on {printable(header.device)}.{_devices_words(results)}"
+        f"Size {header.size}, on {printable(header.device)}.{_devices_words(results)}{_split_words(header)}"
     )
     return f"{_search_words(results)} {_confirm_words(results)}", corpus, opened_words(results.opened)
+
+
+def _split_words(header: StudyHeader) -> str:
+    """By what the corpus was divided, where that is a column of its own."""
+    kind, column = split_by(header.split)
+    if kind == "group":
+        return f" All speakers of one {printable(column)} are in the same part."
+    if kind != "column":
+        return ""
+    drawn = " but for dev, which was drawn from its training speakers" if dev_is_drawn(header.splits[0].id) else ""
+    return f" The parts are those that its column {printable(column)} names{drawn}."
 
 
 def _devices_words(results: Results) -> str:
@@ -93,7 +106,7 @@ def _confirm_words(results: Results) -> str:
     parts = [split.parts for split in header.splits]
     if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):
         words += " There is no dev part: a verification threshold comes from pairs of training clips."
-    elif together and not all(split.id.startswith("sentence") for split in header.splits):  # there speakers are not verified
+    elif together and any(split.speaker_disjoint for split in header.splits):  # in others speakers are not verified
         words += " No dev part is left to choose a verification threshold on: it comes from pairs of training clips."
     return words
 
@@ -162,8 +175,12 @@ def analysis_words(results: Results) -> str:
         " The splits' training parts share speakers, so that their differences are not quite independent, which makes an interval "
         "narrower than it should be (Bengio & Grandvalet 2004); the simulated studies of its error rates leave that out."
         if splits > 1
-        else " With one split it is for new test speakers and seeds, but for networks trained on these training speakers: what "
-        "others would have taught is taken in by `--draws` or `--folds`."
+        else " With one split it is for new test speakers and seeds, but for networks trained on these training speakers"
+        + (
+            "."
+            if split_by(results.header.split)[0] in ("column", "tfds")  # whose parts are fixed
+            else ": what others would have taught is taken in by `--draws` or `--folds`."
+        )
     )
     if any(question.score == "speaker_accuracy" for question in results.questions):
         shared += (

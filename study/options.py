@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sermtl.config import SPLITS
 from sermtl.errors import Parser, StudyError
 from sermtl.files import no_folder
 from sermtl.masking import mask_argument
@@ -67,7 +68,7 @@ def parser() -> Parser:
     budget.add_argument("--searches", type=int, help="repeat search and confirm, so that the verdict covers the search too")
     budget.add_argument("--max-device-hours", type=float, help="begin no further trial once this much is spent")
     split = made.add_argument_group("split")
-    split.add_argument("--split", choices=("speaker", "sentence", "tfds", "paper"), help="default: the space's own, or by speaker")
+    split.add_argument("--split", help=f"{', '.join(SPLITS)}; default: the space's own, or speaker")
     split.add_argument("--split-seed", type=int, help="which draw of the split")
     split.add_argument("--draws", type=int, default=1, help="confirm on this many draws of the split")
     split.add_argument("--folds", type=int, default=0, help="grouped k-fold over all speakers")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sermtl.config import RunConfig
+from sermtl.split_lines import split_notes
 from study.answer import (
     ArmResult,
     ArmScores,
@@ -31,7 +32,7 @@ from study.question import answer, declared_contrast
 from study.record import TrialRecord, read_records
 from study.scores import Run, read_runs
 from study.strangers import strange_table
-from study.wording import count, duration
+from study.wording import count, duration, sentence
 
 __all__ = [
     "ArmResult",
@@ -93,6 +94,8 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
     notes += _reduced(header)
     if any(split.id.startswith("sentence") for split in header.splits):
         notes.append("The split is by sentence: every test speaker was heard in training, so emotion scores are speaker-dependent.")
+    for split in header.splits:
+        notes += [sentence(f"split {split.id}: {note}") for note in split_notes(header.split, split.parts, header.corpus.clips)]
     for arm in header.confirm:
         mine = [r for r in records if r.identity.arm == arm and r.identity.phase == "confirm" and r.look == 1]
         failed = [record for record in mine if record.state != "COMPLETE"]
@@ -107,8 +110,7 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
 
 def _reduced(header: StudyHeader) -> list[str]:
     """What of the study's network, input and training is fixed to something else than the paper's, as one sentence."""
-    space = header.space
-    fixed = {**space.get("fixed", {}), **space.get("size", {}).get("fixed", {}), **space.get("overrides", {})}
+    fixed = header.fixed
     paper = {name: RunConfig.model_fields[name].default for name in PAPERS}
     changed = [f"{name} {fixed[name]} (paper {paper[name]})" for name in PAPERS if fixed.get(name, paper[name]) != paper[name]]
     return [f"Not the paper's network, input and training: {', '.join(changed)}."] if changed else []

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from sermtl.config import RunConfig, check_value, make_config
+from sermtl.config import RunConfig, check_value, make_config, split_by
 from sermtl.errors import ConfigError, SpaceError
 from sermtl.evaluate import metric_name, objective
 from study.budget import Budget, make_budget
@@ -230,8 +230,11 @@ def _question(name: str, file: SpaceFile, table: SizeTable, overrides: dict[str,
 
 def _objective(name: str, asked: QuestionTable, control: Arm) -> str:
     """The dev score that decides the question. Raises ConfigError for one that does not rise with what is asked."""
-    usual = objective(asked.main, control.config(lowest(control)).split != "sentence")
+    kind, _ = split_by(control.config(lowest(control)).split)
+    usual = objective(asked.main, kind != "sentence")
     known = [usual] if asked.main == "speaker" else [usual, metric_name(f"{asked.main}_accuracy")]
+    if asked.main == "speaker" and kind == "column":  # which of the two, the corpus tells: see `feasible`
+        known.append(objective(asked.main, False))
     if asked.objective not in (None, *known):
         raise ConfigError(f"questions.{name}: objective {asked.objective!r} does not decide it; use {' or '.join(known)}")
     return asked.objective or usual

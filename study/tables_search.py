@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sermtl.config import split_by
 from study.answer import QuestionResult, Results
 from study.drawing import printable, short
 from study.figures_contrast import question_short
@@ -128,7 +129,9 @@ def split_table(results: Results) -> Table:
         for place, part in enumerate(parts):
             values = split.parts[part]
             speakers = values.get("speakers", [])
-            named = short(", ".join(map(str, speakers)), 160)
+            groups = ", ".join(map(str, values.get("groups", [])))
+            who = f"{split_by(results.header.split)[1]} {groups}: " if groups else ""
+            named = short(who + ", ".join(map(str, speakers)), 160)
             cells = (printable(split.id) if place == 0 else "", part, f"{values.get('clips', 0):,}", str(len(speakers)), named)
             rows.append(Row(cells, "" if place else "rule"))
     return Table("Split", ("split", "part", "clips", "speakers", "who"), "ttnnw", tuple(rows))

@@ -10,7 +10,8 @@ from sermtl.config import make_config
 from sermtl.corpus import Corpus
 from sermtl.corpus_file import Clip, write_corpus
 from sermtl.errors import ConfigError, CorpusError
-from sermtl.inspect import absent_emotions, choose_clips, main, spectrograms
+from sermtl.inspect import choose_clips, main, spectrograms
+from sermtl.split_lines import absent_emotions
 from tests.tiny import make_tiny, tiny_clips
 
 PARTS = ("train", "dev", "test")

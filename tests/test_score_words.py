@@ -11,6 +11,7 @@ import pytest
 
 from study.figures_contrast import speakers_figure
 from study.figures_scores import confusion_figure
+from study.header import SplitHeader
 from study.method import analysis_words, how_words
 from study.record import read_record, record_text
 from study.report import write_report
@@ -56,7 +57,8 @@ def test_a_threshold_chosen_on_training_clips_is_said(tmp_path: Path) -> None:
     fake_study(tmp_path, 3, 4, 2, questions=("emotion",), confirm=ARMS)
     results = load_results(tmp_path)
     header = replace(results.header, space={**results.header.space, "train_on_dev": True})
-    named = tuple(replace(split, id="sentence-s0") for split in header.splits)
+    heard = [{**split.parts, "train": split.parts["test"]} for split in header.splits]
+    named = tuple(SplitHeader("sentence-s0", parts) for parts in heard)
     on_training = "No dev part is left to choose a verification threshold on: it comes from pairs of training clips."
     assert how_words(replace(results, header=header))[0].endswith(on_training)
     assert "threshold" not in how_words(results)[0]

@@ -15,7 +15,9 @@ from sermtl.corpus import Corpus
 from sermtl.corpus_file import Clip, write_corpus
 from sermtl.defects import missing_labels
 from sermtl.errors import SplitError
-from sermtl.splits import CREMA_D_ACTORS, TFDS_DEV, TFDS_TEST, make_split
+from sermtl.groups import CREMA_D_ACTORS
+from sermtl.partition import TFDS_DEV, TFDS_TEST
+from sermtl.splits import make_split
 
 
 def corpus_of(path: Path, rows: list[dict[str, str | None]]) -> Corpus:

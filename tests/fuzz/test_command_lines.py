@@ -75,6 +75,7 @@ ODD = [
     *("", "0", "-1", "1", "nan", "inf", "1e400", "9" * 30, "9" * 5000, "x", "..", "/", "/dev/null", "/dev/zero", "-", "--", "="),
     *("width=", "=1", "width={}", "width=[1]", "widht=1", "seed=1", 'main="x"', "epochs=0", "bins=5000", "split=tfds"),
     *("a=" + "[" * 5000, "speaker", "paper", "search_spaces/mtl.toml", "a,b", "*", "x" * 300, "sqlite:///:memory:", "auto"),
+    *("group:sex", "column:sex"),
     *(name for name in HOSTILE_NAMES if "\0" not in name),
 ]
 odd = st.sampled_from(ODD)

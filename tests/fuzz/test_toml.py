@@ -93,7 +93,8 @@ KNOBS = {
     **{"weighting": ("uncertainty", "pcgrad", "random", "dwa", "adversarial"), "placebo": ("permuted", "permuted_within")},
     **{"normalise": ("bin", "none"), "amplitude": ("log", "power"), "padding": ("repeat", "masked"), "detrend": (False,)},
     **{"optimizer": ("adamw",), "schedule": ("onecycle", "cosine"), "learning_rate": (1e-9, 10.0), "seed": (2**31 - 1,)},
-    **{"split": ("sentence", "tfds", "paper"), "folds": (2, 7, 100), "fold": (1, 99), "test_fraction": (0.01, 0.89)},
+    "split": ("sentence", "tfds", "paper", "group:sex", "column:sex"),
+    **{"folds": (2, 7, 100), "fold": (1, 99), "test_fraction": (0.01, 0.89)},
     **{"dev_fraction": (0.0, 0.89), "hop_ms": (2.0, 100.0), "batch_size": (2, 4096), "gradient_clip": (1e-9,)},
 }
 changes = st.lists(st.sampled_from([(knob, value) for knob, some in KNOBS.items() for value in some]), max_size=3).map(dict)
