@@ -5,6 +5,7 @@ from math import isfinite
 
 from study.answer import QuestionResult
 from study.contrast import Contrast
+from study.same_recipe import same_words
 from study.verdict import digits, exact_digits
 from study.wording import (
     arm_words,
@@ -113,6 +114,7 @@ def _square_words(question: QuestionResult) -> str:
         f"{alone} {_change(task[0])} points in the multi-task {winners[0]} and {_change(task[1])} in the "
         f"{winners[1]}; the {winners[2]} alone, without the {tasks}, {_change(recipe)}."
     )
+    said = f"{said} {same_words(question, square)}".rstrip()
     sign = {"helps": 1, "hurts": -1}.get(question.contrast.verdict, 0)
     borne_out = any(min(sign * c.low, sign * c.high) > 0 for c in task)
     if sign and not borne_out:

@@ -11,6 +11,7 @@ from study.answer import ArmResult, MeanSd, QuestionResult, Results
 from study.contrast import FEWEST_SEEDS, Contrast, Interval
 from study.drawing import printable
 from study.figures_contrast import question_short
+from study.same_recipe import same_words
 from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, searches_each, span, task_words
 
 Kind = Literal["", "strong", "quiet", "rule"]
@@ -72,6 +73,7 @@ def contrasts_table(question: QuestionResult) -> Table:
     notes: tuple[str, ...] = (
         f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",
     )
+    notes += _same(question)
     notes += ("An interval ends at ±100 points, the most that two scores can differ by.",) if cut else ()
     return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnn", tuple(rows), notes, "contrasts.csv")
 
@@ -112,7 +114,12 @@ def square_table(question: QuestionResult) -> Table | None:
     columns = ("recipe", "second task off, %", "second task on, %", "what the task changes, points")
     title = f"{question_short(question)}: better task or better recipe? Mean test {score_words(question.score)}"
     notes = ("The control is bottom left, the multi-task arm top right. Differences with their 95 % interval; no verdicts here.",)
-    return Table(title, columns, "tnnn", tuple(rows), notes + unlike_runs(question))
+    return Table(title, columns, "tnnn", tuple(rows), _same(question) + notes + unlike_runs(question))
+
+
+def _same(question: QuestionResult) -> tuple[str, ...]:
+    """Where both winners have one recipe, said beside every number of the recipe."""
+    return (said,) if question.square and (said := same_words(question, question.square)) else ()
 
 
 def unlike_runs(question: QuestionResult) -> tuple[str, ...]:
