@@ -19,6 +19,10 @@ HOLM = (
     "Holm's adjustment of p runs over the questions' primary contrasts; an interval, and 'no meaningful difference', which rests "
     "on one, is each question's own."
 )
+WIDER = (
+    "Of the primary contrast two intervals are computed: a t over {unit} means, and crossed random effects ({unit} × seed). "
+    "The wider is reported."
+)
 ONE_QUESTION = "With one question there is nothing that Holm's adjustment changes."
 
 
@@ -102,24 +106,18 @@ def analysis_words(results: Results) -> str:
     satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
     if folds:
         unit = next(question.contrast.division for question in results.questions if question.contrast.n_folds)
-        tested = "every speaker was tested in one fold" if unit == "fold" else "no speaker was tested in two of them"
-        primary = (
-            f"a t over the {unit}s' mean differences, since {tested}, or {unit}s and seeds as crossed "
-            f"random effects, since every {unit} has the same seeds, whichever interval is wider."
-        )
+        primary = WIDER.format(unit=unit)
     elif any(FEW_SHARED in question.contrast.method for question in results.questions):
-        primary = (
-            "a t over the splits' mean differences, since their test parts share few speakers, or splits and seeds as crossed "
-            "random effects, since every split has the same seeds, whichever interval is wider."
-        )
+        primary = WIDER.format(unit="split")
     elif max(searches, splits) > 1:
         groups = "searches" if searches > 1 else "splits"
         primary = (
-            f"the widest of three: speakers and {groups} as crossed random effects; the same with the variance of the seeds, which "
+            "Primary analysis: the widest of three: "
+            f"speakers and {groups} as crossed random effects; the same with the variance of the seeds, which "
             f"all {groups} have in common; speakers and seeds, {groups} averaged; {satterthwaite}"
         )
     else:
-        primary = f"speakers and seeds as crossed random effects, {satterthwaite}"
+        primary = f"Primary analysis: speakers and seeds as crossed random effects, {satterthwaite}"
     shared = (
         " The splits' training parts share speakers, so that their differences are not quite independent, which makes an interval "
         "narrower than it should be (Bengio & Grandvalet 2004); the simulated studies of its error rates leave that out."
@@ -136,7 +134,7 @@ def analysis_words(results: Results) -> str:
     if folds:
         drawn = f"{unit}s, each one's speakers{' and searches' if searches > 1 else ''}, and seeds"
     return (
-        f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
+        f"{primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
         f"{HOLM if len(results.questions) > 1 else ONE_QUESTION}"
     )
 

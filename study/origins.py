@@ -37,6 +37,12 @@ def origins(header: StudyHeader) -> Origins | None:
     return Origins(starts, random, trials - starts - random, first + 1)
 
 
+def starts_of(header: StudyHeader) -> int:
+    """With how many start points each search begins, as far as the header tells."""
+    found = origins(header)
+    return found.starts if found else 0
+
+
 def from_starts(winners: Iterable[Winner], starts: int) -> int:
     """How many of the winners are start points."""
     return sum(winner.number < starts for winner in winners)
