@@ -23,6 +23,7 @@ if __name__ == "__main__" and (refused := run_command(check_drawing)):  # else w
     sys.exit(refused)
 
 import jinja2
+from markupsafe import Markup, escape
 
 from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
@@ -113,7 +114,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"md": markdown, "tex": latex}
+    environment.filters |= {"md": markdown, "tex": latex, "breakable": breakable}
     style = palette_css() + (files / "style.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(context, style=style)
 
@@ -121,6 +122,11 @@ def render(template: str, context: dict[str, Any]) -> str:
 def markdown(text: str) -> str:
     """Text for a Markdown table's cell or a paragraph: nothing in it is markup."""
     return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", printable(str(text)))
+
+
+def breakable(text: str) -> Markup:
+    """Text for a narrow column's head: a line may end after an underscore, as in 'learning_rate'."""
+    return Markup("_<wbr>").join(escape(part) for part in text.split("_"))
 
 
 def latex(text: str) -> str:

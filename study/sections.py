@@ -11,7 +11,7 @@ from study.paper_results import paper_label
 from study.report_data import data_name
 from study.tables import Table, arms_table, baselines_of, breakdown_table, contrasts_table, eer_table, square_table
 from study.tables_paper import has_papers_classes, speaker_table, table_3
-from study.tables_search import failed_table, finalists_table, rungs_table, spend_table, split_table, winners_table
+from study.tables_search import failed_table, finalists_table, rungs_table, spend_table, split_tables, winners_table
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
             how_words(results),
             dev if results.header.budget.get("trials") else test,
             (),
-            (*tables(winners_table), *tables(finalists_table), spend_table(results), split_table(results)),
+            (*tables(winners_table), *tables(finalists_table), spend_table(results), *split_tables(results)),
         ),
         Section("cause", *cause_words(results), test, figures("attribution"), tables(square_table)),
         Section(

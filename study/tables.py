@@ -28,7 +28,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """align: one letter per column: 't' words, 'n' digits, 'w' wide words that may wrap."""
+    """align: one letter per column: 't' words, 'n' digits, 'w' wide words that may wrap, 'p' a number that its interval may follow
+    on another line. folded: closed on the page until it is asked for, since it is long and seldom read.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -36,6 +38,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     data: str = ""  # the file in report/data with the numbers, '' where a neighbour's link serves
+    folded: bool = False
 
 
 def contrasts_table(question: QuestionResult) -> Table:
@@ -114,7 +117,7 @@ def square_table(question: QuestionResult) -> Table | None:
     columns = ("recipe", "second task off, %", "second task on, %", "what the task changes, points")
     title = f"{question_short(question)}: better task or better recipe? Mean test {score_words(question.score)}"
     notes = ("The control is bottom left, the multi-task arm top right. Differences with their 95 % interval; no verdicts here.",)
-    return Table(title, columns, "tnnn", tuple(rows), _same(question) + notes + unlike_runs(question))
+    return Table(title, columns, "wppp", tuple(rows), _same(question) + notes + unlike_runs(question))
 
 
 def _same(question: QuestionResult) -> tuple[str, ...]:
@@ -139,7 +142,11 @@ def _pairs(c: Contrast) -> int:
 
 
 def _effect(contrast: Contrast | None) -> str:
-    return "–" if contrast is None else f"{points(contrast.estimate)} {interval(contrast.low, contrast.high)}".removesuffix(" –")
+    """A difference and its interval, which breaks off as a whole where a line is too short."""
+    if contrast is None:
+        return "–"
+    whole = interval(contrast.low, contrast.high).replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{points(contrast.estimate)} {whole}".removesuffix(" –")
 
 
 def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -> Table:
