@@ -11,6 +11,7 @@ Built from the records alone; the same study gives the same bytes. Everything li
 
 import re
 import sys
+from html import escape
 from importlib import resources
 from math import isfinite
 from pathlib import Path
@@ -23,7 +24,6 @@ if __name__ == "__main__" and (refused := run_command(check_drawing)):  # else w
     sys.exit(refused)
 
 import jinja2
-from markupsafe import Markup, escape
 
 from sermtl.files import no_folder, write_text
 from study.answer import QuestionResult, Results
@@ -124,9 +124,9 @@ def markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", printable(str(text)))
 
 
-def breakable(text: str) -> Markup:
-    """Text for a narrow column's head: a line may end after an underscore, as in 'learning_rate'."""
-    return Markup("_<wbr>").join(escape(part) for part in text.split("_"))
+def breakable(text: str) -> str:
+    """HTML of a text for a narrow column's head: a line may end after an underscore, as in 'learning_rate'."""
+    return escape(text).replace("_", "_<wbr>")
 
 
 def latex(text: str) -> str:
