@@ -28,7 +28,7 @@ def origins(header: StudyHeader) -> Origins | None:
     """Where the trials of each of a study's searches come from, as it was declared; None where its space cannot be read."""
     try:
         space = standing_space(header.space_name, header.size, header.space)
-    except (KeyError, ValueError, UserError):  # an older version's header
+    except (KeyError, TypeError, ValueError, UserError):  # an older version's header
         return None
     trials, startup = (int(header.budget.get(key, 0)) for key in ("trials", "startup"))
     starts = min(len(space.starts), trials)
