@@ -239,9 +239,10 @@ def _prepare_real(options: argparse.Namespace) -> Corpus:
         listing = list_manifest(Path(options.dir), root, _column_options(options.column))
     else:
         listing = READERS[options.source](Path(options.dir))
-    if options.emotions:
-        listing = only_emotions(listing, [emotion.strip() for emotion in options.emotions.split(",")])
     source = {"reader": options.source, "folder": as_text(Path(options.dir).resolve().name), "keep_all": options.keep_all}
+    if options.emotions:
+        source["emotions"] = [emotion.strip() for emotion in options.emotions.split(",")]
+        listing = only_emotions(listing, source["emotions"])
     return prepare(listing, Path(options.output), source=source, keep_all=options.keep_all, jobs=options.jobs)
 
 

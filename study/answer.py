@@ -137,6 +137,8 @@ class Square:
     task_in_mtl_recipe, task_in_control_recipe     second task on - off, recipe held
     recipe_without_task, recipe_with_task          MTL's recipe - control's recipe, task held
     A contrast is None where one of its arms has no finished run.
+    same_recipe        (searches in which both winners have the same recipe, searches in which both arms have a winner); where most
+                       have, the recipe's two differences have no interval (study.same_recipe)
     """
 
     cells: dict[tuple[str, bool], float]
@@ -144,6 +146,7 @@ class Square:
     task_in_control_recipe: Contrast | None
     recipe_without_task: Contrast | None
     recipe_with_task: Contrast | None
+    same_recipe: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

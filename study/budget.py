@@ -41,3 +41,13 @@ def make_budget(table: SizeTable, searched: bool, draws: int) -> Budget:
         finalists=table.finalists,
         reruns=table.reruns,
     )
+
+
+def random_first(startup: int, trials: int) -> int:
+    """How many of an arm's trials are drawn at random before the sampler learns from them: `startup`, at least a quarter of all.
+
+    A run's dev score is to a good part luck, and a sampler that learns from five stays with the luckiest: with 40 or 60 trials it
+    chose worse settings than random search does (docs/search-efficiency.md, docs/log.md). These draws are also the same in every
+    arm, knob by knob, so that arms do not differ by what their searches happened to look at.
+    """
+    return max(startup, trials // 4)

@@ -178,7 +178,7 @@ def settings_table(pair: Pair) -> Table:
 
 def _settings(results: Results) -> dict[str, str]:
     header = results.header
-    budget = {f"budget {key}": knob(value) for key, value in header.budget.items()}
+    budget = {f"budget {key}": knob(value) for key, value in header.budget.items() if key != "own"}
     versions = {f"version {key}": value for key, value in header.versions.items()}
     return {"space": header.space_name, "size": header.size, "created": header.created, **budget, **versions}
 

@@ -6,6 +6,7 @@ A study is continued by the same command; another space, corpus, split or size u
 import importlib.metadata
 import platform
 import subprocess
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -82,7 +83,7 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
             source=_source(corpus),
         ),
         splits=tuple(SplitHeader(split.id, split.describe(corpus)) for split in splits),
-        budget={**budget, "rungs": list(space.budget.rungs), "nested": space.nested},
+        budget={**budget, "rungs": list(space.budget.rungs), "nested": space.nested, "own": space.own},
         confirm=tuple(confirm_arms(space)),
         versions=versions(),
         device=device,
@@ -93,12 +94,13 @@ def make_header(name: str, space: Space, corpus: Corpus, device: str, command: s
 
 
 def _source(corpus: Corpus) -> dict[str, Any]:
-    """How the corpus was made, and how human listeners did on it where its folder carried their votes."""
-    votes = corpus.votes
+    """How the corpus was made, what was dropped by kind, and how human listeners did where its folder carried their votes."""
+    votes, dropped = corpus.votes, Counter(defect["kind"] for defect in corpus.defects if defect["action"] == "dropped")
+    source = {**corpus.source, **({"dropped": dict(dropped)} if dropped else {})}
     if not votes:
-        return corpus.source
+        return source
     return {
-        **corpus.source,
+        **source,
         "human_votes": {key: votes[key] for key in ("votes", "right", "accuracy", "per_emotion") if key in votes},
     }
 

@@ -9,11 +9,26 @@ import pyarrow as pa
 
 from study.answer import QuestionResult, Results
 from study.contrast import Contrast
-from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, printable, short, slug
+from study.drawing import (
+    BLUE,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    SLATE,
+    Drawing,
+    canvas,
+    class_labels,
+    printable,
+    short,
+    shorts,
+    slug,
+)
 from study.wording import count, interval, listing, points, score_words, task_words
 
 Layout = Literal["full", "plain", "compact"]  # full: with bootstrap and seeds; compact: labels beside the intervals
 ROW_IN = {"full": 0.62, "plain": 0.46, "compact": 0.235}  # height of a forest's row
+MOST_NAMED = 40  # speakers whose names fit under an axis
 FRAME_IN = 0.75  # axis, its label and the mark of synthetic data
 
 
@@ -46,7 +61,7 @@ def attribution_figure(question: QuestionResult, synthetic: bool) -> Drawing | N
     for arm, (against, above) in question.placebo.items():
         name = "placebo within sex × sentence" if arm.endswith("-within") else "placebo across clips"
         rows += [ForestRow(f"multi-task − {name}", against), ForestRow(f"{name} − control", above)]
-        rows += [ForestRow(f"{name} − its recipe alone", question.any_head.get(arm))]
+        rows += [ForestRow(f"{name} − recipe alone", question.any_head.get(arm))]
     rows = [row for row in rows if row.contrast]
     title = f"{question_short(question)}: where the difference comes from"
     return forest(slug("attribution", question.header.name), title, rows, synthetic) if rows else None
@@ -218,8 +233,9 @@ def speakers_figure(question: QuestionResult, synthetic: bool) -> Drawing | None
         axes.axhline(0, color=INK, linewidth=1)
         axes.axhline(100 * question.contrast.estimate, color=MUTED, linewidth=1, linestyle="--")
         axes.set_xlim(-0.8, len(values) - 0.2)
-        axes.set_xticks([])
-        axes.set_xlabel("test speakers, in order; dashed: Δ")
+        named = len(ordered) <= MOST_NAMED
+        class_labels(axes, places if named else [], shorts([speaker for speaker, _ in ordered]) if named else [])
+        axes.set_xlabel("test speakers, in order of difference; dashed: Δ")
         axes.set_ylabel("difference, points")
     rows = [{"speaker": printable(speaker), "difference": difference} for speaker, difference in ordered]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))

@@ -34,7 +34,7 @@ def weight_figure(
         }
         for r in told
     ]
-    if len({row["weight"] for row in rows}) < 2:
+    if len(weights_at_the_end(task, trials)) < 2:
         return None
     shown = "against_search" if len(level) > 1 else "value"
     score = score_words(question.header.objective)
@@ -59,6 +59,12 @@ def weight_figure(
         axes.grid(axis="y")
         drawn.legend(3)
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
+
+
+def weights_at_the_end(task: str, trials: Sequence[TrialRecord]) -> set[float]:
+    """The weights of an auxiliary task that complete trials had: where it is one, nothing is seen of what a weight does."""
+    key = f"weight_{task}"
+    return {r.params[key] for r in trials if key in r.params and r.state == "COMPLETE" and isfinite(last_value(r))}
 
 
 def _search_means(records: Sequence[TrialRecord]) -> dict[int, float]:

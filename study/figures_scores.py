@@ -9,7 +9,7 @@ import pyarrow as pa
 from study.answer import ArmResult, MeanSd, QuestionResult
 from study.drawing import FILL, INK, MUTED, Drawing, canvas, class_labels, mark, short, shorts, slug
 from study.figures_contrast import question_short
-from study.paper_results import EMOTIONS, MTL, SINGLE
+from study.paper_results import EMOTIONS, MTL, OWN_CORPUS, SINGLE, paper_label
 from study.tables import Baselines, baseline_value
 from study.wording import arm_words, count, percent, score_words, task_words, way
 
@@ -64,7 +64,7 @@ def _baseline_lines(axes: Any, baseline: dict[str, float], rows: int) -> None:
             axes.vlines([100 * value] * rows, places - 0.15, places + 0.3, color=MUTED, linestyle=line, linewidth=1.5, label=words)
 
 
-def classes_figure(question: QuestionResult, human: dict[str, float], synthetic: bool) -> Drawing | None:
+def classes_figure(question: QuestionResult, human: dict[str, float], synthetic: bool, corpus: str = OWN_CORPUS) -> Drawing | None:
     """The paper's Table 3 as a picture: each class's recall for both arms, the paper's and human listeners' beside them."""
     arms = [arm for arm in question.arms if way(arm.arm) in ("mtl", "control") and arm.recall]
     classes = [name for name in (arms[0].recall if arms else {}) if name != "total"]
@@ -85,7 +85,7 @@ def classes_figure(question: QuestionResult, human: dict[str, float], synthetic:
                 colour, marker, _ = mark(arm_way)
                 values = [row.per_class[c] for c in classes]
                 places = np.arange(len(classes)) + offset
-                axes.plot(places, values, marker, color=colour, markerfacecolor="none", label=f"paper, {row.label}")
+                axes.plot(places, values, marker, color=colour, markerfacecolor="none", label=f"{paper_label(corpus)}, {row.label}")
         if human:
             values = [100 * human.get(c, float("nan")) for c in classes]
             axes.plot(np.arange(len(classes)), values, "_", color=INK, markersize=20, label="human listeners, voice only")

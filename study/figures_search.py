@@ -9,7 +9,7 @@ import pyarrow as pa
 from matplotlib.collections import LineCollection
 from matplotlib.ticker import MaxNLocator
 
-from study.answer import QuestionResult
+from study.answer import BestSoFar, QuestionResult, RungQuality
 from study.drawing import BLUE, GRID, INK, MUTED, ORANGE, SLATE, Drawing, canvas, mark, slug
 from study.figures_contrast import question_short
 from study.record import TrialRecord
@@ -101,10 +101,14 @@ def epoch_table(records: Sequence[TrialRecord]) -> pa.Table:
 
 
 def best_figure(question: QuestionResult, against: str, synthetic: bool) -> Drawing | None:
-    """Best dev value so far against trials ('trials') or device-seconds ('device_s'), one line per arm and search."""
+    """Best dev value so far against trials ('trials') or device-seconds ('device_s'), one line per arm and search.
+
+    Of several searches each arm's mean stands out, and the searches behind it are faint.
+    """
     arms = [arm for arm in question.arms if arm.curves]
     if not any(np.isfinite(curve.best).any() for arm in arms for curve in arm.curves):
         return None
+    several = any(len(arm.curves) > 1 for arm in arms)
     axis = "trials ended" if against == "trials" else "device time"
     title = f"{question_short(question)}: best dev {score_words(question.header.objective)} so far against {axis}"
     name = slug("best", against, question.header.name)
@@ -116,16 +120,39 @@ def best_figure(question: QuestionResult, against: str, synthetic: bool) -> Draw
         axes = drawn.axes()
         for arm in arms:
             colour, marker, line = mark(way(arm.arm))
+            faint = {"linewidth": 0.8, "alpha": 0.45} if several else {}
             for curve in arm.curves:
                 places = curve.trials if against == "trials" else curve.device_s / seconds
-                label = arm_words(arm.arm) if curve.search == arm.curves[0].search else None
-                axes.step(places, 100 * curve.best, line, where="post", color=colour, label=label)
-                axes.plot(places[-1:], 100 * curve.best[-1:], marker, color=colour)
+                axes.step(places, 100 * curve.best, line, where="post", color=colour, **faint)
+                axes.plot(places[-1:], 100 * curve.best[-1:], marker, color=colour, markersize=3 if several else 6)
+            if several:
+                places, best = mean_best(arm.curves, against)
+                axes.step(
+                    places / (1 if against == "trials" else seconds), 100 * best, line, where="post", color=colour, linewidth=3
+                )
+            mean = ", mean over searches" if several else ""
+            axes.plot([], [], line, marker=marker, color=colour, label=f"{arm_words(arm.arm)}{mean}")
+        if against == "trials":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(axis="y")
         axes.set_xlabel("trials ended" if against == "trials" else f"device time, {unit}")
         axes.set_ylabel("best dev value, %")
-        drawn.legend(2)
+        drawn.legend(1 if several else 2)
     return Drawing(name, title, description, drawn.svg, _best_table(question))
+
+
+def mean_best(curves: Sequence[BestSoFar], against: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """One arm's best so far, mean over its searches: (n,) places and (n,) means, from where each search has a complete trial.
+
+    A search that has ended keeps its best.
+    """
+    curves = [curve for curve in curves if np.isfinite(curve.best).any()]
+    of = [np.asarray(getattr(curve, against), dtype=np.float64) for curve in curves]
+    places = np.unique(np.concatenate(of))
+    last = [np.searchsorted(own, places, side="right") - 1 for own in of]
+    best = np.array([np.where(at < 0, np.nan, curve.best[at]) for at, curve in zip(last, curves, strict=True)])
+    known = np.isfinite(best).all(axis=0)
+    return places[known], best[:, known].mean(axis=0)
 
 
 def _best_table(question: QuestionResult) -> pa.Table:
@@ -145,10 +172,15 @@ def _best_table(question: QuestionResult) -> pa.Table:
     return pa.concat_tables(tables)
 
 
+def ranked_rungs(question: QuestionResult) -> list[RungQuality]:
+    """The rungs, of both arms, whose rank could be compared with the final one; a single one is a cell of the table."""
+    return [rung for rung in question.rungs if isfinite(rung.rank_correlation)]
+
+
 def rungs_figure(question: QuestionResult, synthetic: bool) -> Drawing | None:
     """Rank correlation of a rung's value with the final one, per arm."""
-    known = [rung for rung in question.rungs if isfinite(rung.rank_correlation)]
-    if not known:
+    known = ranked_rungs(question)
+    if len(known) < 2:
         return None
     title = f"{question_short(question)}: how well a rung's rank foretold the final rank"
     description = "; ".join(

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from math import isfinite
+from statistics import median
 
 from study.answer import QuestionResult
 from study.contrast import Contrast
+from study.drawing import short
+from study.same_recipe import same_words
 from study.verdict import digits, exact_digits
 from study.wording import (
     arm_words,
@@ -24,6 +27,7 @@ from study.wording import (
     way,
 )
 
+FEWEST_NAMED = 3  # of two speakers, without one the other is all
 VERDICTS = {
     "helps": ("It helps", "yes"),
     "hurts": ("It hurts", "no"),
@@ -37,6 +41,7 @@ VERDICTS = {
 class Answer:
     """One question's first-screen answer: plain words; `tone` colours the verdict ('yes', 'no', 'same' or '').
 
+    speakers: whether the difference is a few speakers'; '' with fewer than three.
     cause: what of the difference came with the task and what with the recipe; '' where that was not run.
     """
 
@@ -50,6 +55,7 @@ class Answer:
     interval: str
     facts: tuple[tuple[str, str], ...]
     reason: str
+    speakers: str
     cause: str
     caveats: tuple[str, ...]
 
@@ -72,8 +78,23 @@ def answer(question: QuestionResult) -> Answer:
         interval(c.low, c.high) if isfinite(c.low) else "",
         tuple(_facts(question, c)),
         sentence(c.reason),
+        speaker_words(c),
         cause_words(question),
         tuple(sentence(caveat) for caveat in c.caveats),
+    )
+
+
+def speaker_words(c: Contrast) -> str:
+    """The median of the speakers' differences, and how far their mean goes when any one speaker is left out."""
+    of = c.speaker_differences
+    if len(of) < FEWEST_NAMED:
+        return ""
+    total, ordered = sum(of.values()), sorted(of, key=lambda speaker: (-of[speaker], speaker))
+    low, high = ((total - of[left]) / (len(of) - 1) for left in (ordered[0], ordered[-1]))
+    names = [short(speaker, 16) for speaker in (ordered[0], ordered[-1])]
+    return (
+        f"The median speaker has {points(median(of.values()))} points; without any one speaker their mean is {points(low)} "
+        f"(without {names[0]}) to {points(high)} (without {names[1]})."
     )
 
 
@@ -113,6 +134,7 @@ def _square_words(question: QuestionResult) -> str:
         f"{alone} {_change(task[0])} points in the multi-task {winners[0]} and {_change(task[1])} in the "
         f"{winners[1]}; the {winners[2]} alone, without the {tasks}, {_change(recipe)}."
     )
+    said = f"{said} {same_words(question, square)}".rstrip()
     sign = {"helps": 1, "hurts": -1}.get(question.contrast.verdict, 0)
     borne_out = any(min(sign * c.low, sign * c.high) > 0 for c in task)
     if sign and not borne_out:

@@ -40,7 +40,7 @@ class CorpusHeader:
     clips: int
     speakers: int
     hours: float
-    source: dict[str, Any]  # what `prepare` recorded: reader, options, defects dropped; for synthetic its settings
+    source: dict[str, Any]  # what `prepare` recorded: reader, options; defects dropped, by kind; for synthetic its settings
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class StudyHeader:
     """What was fixed before the first trial.
 
     space      the space's values after `size` was applied, plain TOML values
-    budget     trials, seeds, searches, rungs, exempt: plain values
+    budget     trials, seeds, searches, rungs, exempt: plain values; own: the space file's own trials and seeds
     confirm    the confirm arms' keys in report order, e.g. 'emotion.mtl', 'emotion.control',
                'emotion.mtl-recipe-alone', 'emotion.control-recipe-helped', 'emotion.placebo', 'emotion.placebo-within'
     versions   package -> version; 'code' is the git commit or the package's version

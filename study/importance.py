@@ -10,19 +10,26 @@ from scipy.stats import rankdata
 
 from study.record import TrialRecord
 
-FEWEST_TRIALS = 8  # below this the top quarter is one or two trials
+FEWEST_TRIALS = 8  # distinct settings besides start points; below this the top quarter is one or two of them
 
 
-def importances(trials: Sequence[TrialRecord], space: dict[str, Any]) -> dict[str, float]:
+def settings_tried(trials: Sequence[TrialRecord], starts: int) -> int:
+    """How many distinct settings ran to their end, start points left out: several searches try the same ones again."""
+    complete = (trial for trial in trials if trial.state == "COMPLETE" and trial.identity.number >= starts)
+    return len({repr(sorted(trial.params.items())) for trial in complete})
+
+
+def importances(trials: Sequence[TrialRecord], space: dict[str, Any], starts: int = 0) -> dict[str, float]:
     """Knob -> share of the importance (the shares sum to 1), largest first; {} where there is too little to say.
 
-    `trials` are one arm's search trials; only complete ones count. `space` is the header's space, for log scales.
+    `trials` are one arm's search trials; only complete ones count; the first `starts` of each search are start points.
+    `space` is the header's space, for log scales.
     Of several searches, on other splits perhaps, a trial's value is its rank within its own: PED-ANOVA looks at order alone.
     """
     complete = [trial for trial in trials if trial.state == "COMPLETE" and trial.value is not None]
     names = sorted(set.intersection(*(set(trial.params) for trial in complete))) if complete else []
     distributions = {name: d for name in names if (d := _distribution(name, [t.params[name] for t in complete], space))}
-    if len(complete) < FEWEST_TRIALS or len(distributions) < 2:
+    if settings_tried(complete, starts) < FEWEST_TRIALS or len(distributions) < 2:
         return {}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # a study in memory is no news

@@ -10,15 +10,20 @@ from sermtl.config import split_by
 from sermtl.splits import dev_is_drawn
 from study.answer import Results
 from study.drawing import printable
-from study.finalists import by_search, is_over
 from study.header import StudyHeader, planned_runs
 from study.layout import FEW_SHARED
+from study.method_corpus import budget_words, corpus_words
+from study.method_search import search_words
 from study.report_data import confirm_seeds
-from study.wording import count, listing, p_value, score_words
+from study.wording import count, listing, p_value
 
 HOLM = (
     "Holm's adjustment of p runs over the questions' primary contrasts; an interval, and 'no meaningful difference', which rests "
     "on one, is each question's own."
+)
+WIDER = (
+    "Of the primary contrast two intervals are computed: a t over {unit} means, and crossed random effects ({unit} × seed). "
+    "The wider is reported."
 )
 ONE_QUESTION = "With one question there is nothing that Holm's adjustment changes."
 
@@ -26,12 +31,10 @@ ONE_QUESTION = "With one question there is nothing that Holm's adjustment change
 def how_words(results: Results) -> tuple[str, ...]:
     """The study's design in sentences."""
     header = results.header
-    corpus = (
-        f"Corpus {printable(header.corpus.name)}: {header.corpus.clips:,} clips, {count(header.corpus.speakers, 'speaker')}, "
-        f"{header.corpus.hours:.2f} h{', synthetic' if header.corpus.synthetic else ''}. "
-        f"Size {header.size}, on {printable(header.device)}.{_devices_words(results)}{_split_words(header)}"
-    )
-    return f"{_search_words(results)} {_confirm_words(results)}", corpus, opened_words(results.opened)
+    size = f"Size {header.size}, on {printable(header.device)}.{_devices_words(results)}"
+    done = f"{search_words(results)} {_confirm_words(results)}"
+    less = [words] if (words := budget_words(header)) else []
+    return done, *less, f"{corpus_words(header.corpus)} {size}{_split_words(header)}", opened_words(results.opened)
 
 
 def _split_words(header: StudyHeader) -> str:
@@ -52,43 +55,6 @@ def _devices_words(results: Results) -> str:
         where = [f"{number} on {printable(device)}" for device, number in sorted(runs.items())]
         return f" The runs' devices were not all alike: {listing(where)}."
     return " Products in bfloat16, sums in float32." if any(device.endswith("bfloat16") for device in runs) else ""
-
-
-def _search_words(results: Results) -> str:
-    header, budget = results.header, results.header.budget
-    trials, searches = int(budget.get("trials", 0)), int(budget.get("searches", 1))
-    if not trials:
-        return "Nothing was searched: every arm is a recipe fixed in the space file."
-    objectives = listing(list(dict.fromkeys(score_words(question.objective) for question in header.questions)))
-    nested, each = bool(budget.get("nested", True)), searches // max(len(header.splits), 1)
-    often = {1: "once"}.get(each, f"{each} times")
-    splits = f", {often} on every split," if nested and len(header.splits) > 1 and searches == each * len(header.splits) else ""
-    times = f" {searches} times{splits}" if searches > 1 else ""
-    rungs = [str(rung) for rung in budget.get("rungs", [])]
-    pruned = f" Weak trials were pruned at epoch{'s' if len(rungs) > 1 else ''} {listing(rungs)}." if rungs else ""
-    return (
-        f"Multi-task arm and control {'were' if _searched(results) else 'are'} each searched{times} with "
-        f"{count(trials, 'trial')}, for dev {objectives}, by the same sampler and pruner, over the same ranges and from "
-        f"the same start points; the multi-task arm has its loss weights besides.{pruned}{_finalists_words(results)}"
-    )
-
-
-def _finalists_words(results: Results) -> str:
-    """How the winners were chosen, where it was not by one run."""
-    finalists, reruns = results.header.finalists
-    if not finalists:
-        return ""
-    best, times = (f"best {finalists} settings", "each") if finalists > 1 else ("best setting", "")
-    often = " ".join(filter(None, ({1: "once", 2: "twice"}.get(reruns, f"{reruns} times"), times)))
-    were, won = (("was", "were")[finalists > 1], "won") if _searched(results) else (("is", "are")[finalists > 1], "wins")
-    return f" The {best} of each search {were} run again {often} on other seeds; the best mean of a setting's runs {won}."
-
-
-def _searched(results: Results) -> bool:
-    """Every trial of every search has ended, and every rerun."""
-    searches = 2 * len(results.header.questions) * int(results.header.budget.get("searches", 1))
-    ended = [trials for trials in by_search(results.records).values() if is_over(trials, results.header)]
-    return len(ended) >= searches
 
 
 def _confirm_words(results: Results) -> str:
@@ -153,24 +119,18 @@ def analysis_words(results: Results) -> str:
     satterthwaite = "interval and p from a t with Satterthwaite degrees of freedom."
     if folds:
         unit = next(question.contrast.division for question in results.questions if question.contrast.n_folds)
-        tested = "every speaker was tested in one fold" if unit == "fold" else "no speaker was tested in two of them"
-        primary = (
-            f"a t over the {unit}s' mean differences, since {tested}, or {unit}s and seeds as crossed "
-            f"random effects, since every {unit} has the same seeds, whichever interval is wider."
-        )
+        primary = WIDER.format(unit=unit)
     elif any(FEW_SHARED in question.contrast.method for question in results.questions):
-        primary = (
-            "a t over the splits' mean differences, since their test parts share few speakers, or splits and seeds as crossed "
-            "random effects, since every split has the same seeds, whichever interval is wider."
-        )
+        primary = WIDER.format(unit="split")
     elif max(searches, splits) > 1:
         groups = "searches" if searches > 1 else "splits"
         primary = (
-            f"the widest of three: speakers and {groups} as crossed random effects; the same with the variance of the seeds, which "
+            "Primary analysis: the widest of three: "
+            f"speakers and {groups} as crossed random effects; the same with the variance of the seeds, which "
             f"all {groups} have in common; speakers and seeds, {groups} averaged; {satterthwaite}"
         )
     else:
-        primary = f"speakers and seeds as crossed random effects, {satterthwaite}"
+        primary = f"Primary analysis: speakers and seeds as crossed random effects, {satterthwaite}"
     shared = (
         " The splits' training parts share speakers, so that their differences are not quite independent, which makes an interval "
         "narrower than it should be (Bengio & Grandvalet 2004); the simulated studies of its error rates leave that out."
@@ -191,7 +151,7 @@ def analysis_words(results: Results) -> str:
     if folds:
         drawn = f"{unit}s, each one's speakers{' and searches' if searches > 1 else ''}, and seeds"
     return (
-        f"Primary analysis: {primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
+        f"{primary}{shared} Beside it a percentile bootstrap over {drawn}, which is too narrow with few of them. "
         f"{HOLM if len(results.questions) > 1 else ONE_QUESTION}"
     )
 

@@ -35,6 +35,14 @@ PRINTED_GAIN = _row("relative gain as printed", 12.3, 16.2, 27.3, 7.0, 23.8, 12.
 SPEAKER_SAME_OR_NOT = {"A": (52.5, 52.9), "B": (53.1, 52.8)}
 
 
+OWN_CORPUS = "crema-d"  # as `sermtl prepare` names it
+
+
+def paper_label(corpus: str) -> str:
+    """What the paper's numbers are called beside those of a corpus: of another they are named as CREMA-D's."""
+    return "paper" if corpus.lower() == OWN_CORPUS else "paper (CREMA-D)"
+
+
 def relative_gain(single: float, mtl: float) -> float:
     """(MTL - single) / single, %."""
     return 100 * (mtl - single) / single

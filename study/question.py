@@ -13,8 +13,9 @@ from study.contrast import Contrast, Design, McNemar, contrast
 from study.evidence import Evidence
 from study.header import planned_runs
 from study.layout import layout_of, mean_of
+from study.same_recipe import mostly_same, same_recipes, without_interval
 from study.scores import Run, Score, arm_scores, label_values, right_clips
-from study.spend import rung_quality
+from study.spend import rung_quality, winners
 from study.stats import Array, mcnemar_p, relative_gain
 
 MCNEMAR_WARNING = "McNemar's test takes clips as independent and one seed as all; clips of a speaker are alike and seeds differ."
@@ -154,12 +155,17 @@ def _square(evidence: Evidence) -> Square | None:
             first_look, splits = scores.scores[:, :, keep], tuple(scores.columns[k][0] for k in keep)
             layout = layout_of(first_look, splits)
             cells[recipe, on] = mean_of(layout.runs(first_look), layout)  # as the contrasts weigh it
+    of_recipe = [_between(evidence, "mtl-recipe-alone", "control"), _between(evidence, "mtl", "control-recipe-helped")]
+    same = same_recipes(*(winners(evidence.of_records(evidence.key(name))) for name in ("mtl", "control")))
+    if mostly_same(same):
+        of_recipe = [without_interval(found) for found in of_recipe]
     return Square(
         cells=cells,
         task_in_mtl_recipe=_between(evidence, "mtl", "mtl-recipe-alone"),
         task_in_control_recipe=_between(evidence, "control-recipe-helped", "control"),
-        recipe_without_task=_between(evidence, "mtl-recipe-alone", "control"),
-        recipe_with_task=_between(evidence, "mtl", "control-recipe-helped"),
+        recipe_without_task=of_recipe[0],
+        recipe_with_task=of_recipe[1],
+        same_recipe=same,
     )
 
 

@@ -11,6 +11,7 @@ Built from the records alone; the same study gives the same bytes. Everything li
 
 import re
 import sys
+from html import escape
 from importlib import resources
 from math import isfinite
 from pathlib import Path
@@ -113,7 +114,7 @@ def render(template: str, context: dict[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"md": markdown, "tex": latex}
+    environment.filters |= {"md": markdown, "tex": latex, "breakable": breakable}
     style = palette_css() + (files / "style.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(context, style=style)
 
@@ -121,6 +122,11 @@ def render(template: str, context: dict[str, Any]) -> str:
 def markdown(text: str) -> str:
     """Text for a Markdown table's cell or a paragraph: nothing in it is markup."""
     return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", printable(str(text)))
+
+
+def breakable(text: str) -> str:
+    """HTML of a text for a narrow column's head: a line may end after an underscore, as in 'learning_rate'."""
+    return escape(text).replace("_", "_<wbr>")
 
 
 def latex(text: str) -> str:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sermtl.config import RunConfig
 from sermtl.errors import StudyError
+from study.budget import random_first
 from study.ending import frozen_from
 from study.identity import RERUN_OF, Identity, search_study
 from study.job import Job, Workplace
@@ -52,16 +53,6 @@ class ArmSampler(TPESampler):
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._space
-
-
-def random_first(startup: int, trials: int) -> int:
-    """How many of an arm's trials are drawn at random before the sampler learns from them: `startup`, at least a quarter of all.
-
-    A run's dev score is to a good part luck, and a sampler that learns from five stays with the luckiest: with 40 or 60 trials it
-    chose worse settings than random search does (docs/search-efficiency.md, docs/log.md). These draws are also the same in every
-    arm, knob by knob, so that arms do not differ by what their searches happened to look at.
-    """
-    return max(startup, trials // 4)
 
 
 class ArmSearch:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from study.answer import QuestionResult, Results
 from study.drawing import Drawing
-from study.figures import human_listeners
+from study.figures import human_listeners, left_out
 from study.method import contrast_words, dev_basis, how_words, source, test_basis
+from study.paper_results import paper_label
 from study.report_data import data_name
 from study.tables import Table, arms_table, baselines_of, breakdown_table, contrasts_table, eer_table, square_table
 from study.tables_paper import has_papers_classes, speaker_table, table_3
-from study.tables_search import failed_table, finalists_table, rungs_table, spend_table, split_table, winners_table
+from study.tables_search import failed_table, finalists_table, rungs_table, spend_table, split_tables, winners_table
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
     def tables(make: Callable[[QuestionResult], Table | None]) -> tuple[Table, ...]:
         return _kept(make(question) for question in results.questions)
 
+    corpus = results.header.corpus.name
     human, baselines = human_listeners(results), baselines_of(results)
     runs = data_name("confirm-runs", sum(record.identity.phase == "confirm" for record in results.records))
     sections = [
@@ -44,7 +46,7 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
             how_words(results),
             dev if results.header.budget.get("trials") else test,
             (),
-            (*tables(winners_table), *tables(finalists_table), spend_table(results), split_table(results)),
+            (*tables(winners_table), *tables(finalists_table), spend_table(results), *split_tables(results)),
         ),
         Section("cause", *cause_words(results), test, figures("attribution"), tables(square_table)),
         Section(
@@ -60,7 +62,7 @@ def make_sections(results: Results, drawings: dict[str, list[Drawing]]) -> list[
             *paper_words(results),
             test,
             figures("classes"),
-            (*tables(lambda q: table_3(q, human)), *tables(speaker_table)),
+            (*tables(lambda q: table_3(q, human, corpus)), *tables(lambda q: speaker_table(q, corpus))),
         ),
         Section("confusion", "What is taken for what", CONFUSION, test, figures("confusion")),
         Section("whom", "For whom it holds", WHOM, test, figures("speakers", "breakdown"), tables(breakdown_table)),
@@ -91,8 +93,8 @@ PLACEBO = (
     "gains over the same recipe without a second task, any second head would. What it gains over the control may be its recipe's."
 )
 WITHIN = (
-    "Within sex × sentence: within each combination of those of the two labels that the corpus has, which the permuted labels so "
-    "still tell: what this placebo gains may come of that."
+    "The second placebo permutes within each sex × sentence group. Its labels still carry sex and sentence, so its gains may come "
+    "from them."
 )
 SCORES = "Beside the arms stand chance and what the length of a clip alone gives: zero-padding shows a network how long a clip is."
 PAPER = (
@@ -114,8 +116,12 @@ def cause_words(results: Results) -> tuple[str, tuple[str, ...]]:
 
 def paper_words(results: Results) -> tuple[str, tuple[str, ...]]:
     """Title and text of the class scores; the paper is named only where a row of its stands there."""
-    beside = any(has_papers_classes(question) or question.score == "speaker_accuracy" for question in results.questions)
-    return ("Beside the paper", (PAPER,)) if beside else ("Class by class", ())
+    table_3 = any(has_papers_classes(question) for question in results.questions)
+    if not table_3 and not any(question.score == "speaker_accuracy" for question in results.questions):
+        return "Class by class", ()
+    of = paper_label(results.header.corpus.name).removeprefix("paper")
+    title = "Beside the paper's Table 3" if table_3 else "Beside the paper"
+    return f"{title}{of}", (PAPER,)
 
 
 def search_words(results: Results) -> tuple[str, ...]:
@@ -127,4 +133,5 @@ def search_words(results: Results) -> tuple[str, ...]:
     return (
         "All of this is on the dev part, on which the winners were chosen: it tells how the search went, not how good a model is. "
         f"{pruned if results.header.budget.get('rungs') else ''}A trial's value is its final epoch's.{again}",
+        *left_out(results),
     )

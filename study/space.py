@@ -5,7 +5,7 @@ its auxiliary tasks' loss weights on top (decision 6).
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,7 @@ class Space:
     train_on_dev  train the confirm runs on the dev part too, which has done its work when the winners are chosen
     draws    split knobs of each draw of the split; one empty draw is the space's own split
     nested   each draw is searched by itself (search r sees draw r alone); else draw 0 is searched for all
+    own      trials and seeds as the file has them, whatever the command line wished; {} where the file was not read
     values   the plain values that identify the space: a study refuses to go on with others
     """
 
@@ -98,6 +99,7 @@ class Space:
     nested: bool = True
     within: bool = True
     train_on_dev: bool = False
+    own: dict[str, int] = field(default_factory=dict, compare=False)
 
     def search_split(self, search: int) -> dict[str, Any]:
         """Split knobs that search repetition `search` runs on: pass them to `Arm.config` as changes."""
@@ -163,7 +165,8 @@ def read_space(
         raise SpaceError(f"{path}: size.{size}.trials is {table.trials}, but something is searched; set it to at least 1")
     if not space.searched and table.searches > 1:  # the same settings and seeds: each repetition would be the same runs again
         raise SpaceError(f"{path}: nothing is searched, so there are no {table.searches} searches to make; raise --seeds instead")
-    return space
+    declared = file.size[size]
+    return replace(space, own={"trials": declared.trials if space.searched else 0, "seeds": declared.seeds})
 
 
 def _check_wishes(fixed: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from study.answer import ArmResult, MeanSd, QuestionResult, Results
 from study.contrast import FEWEST_SEEDS, Contrast, Interval
 from study.drawing import printable
 from study.figures_contrast import question_short
+from study.same_recipe import same_words
 from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, searches_each, span, task_words
 
 Kind = Literal["", "strong", "quiet", "rule"]
@@ -27,7 +28,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """align: one letter per column: 't' words, 'n' digits, 'w' wide words that may wrap."""
+    """align: one letter per column: 't' words, 'n' digits, 'w' wide words that may wrap, 'p' a number that its interval may follow
+    on another line. folded: closed on the page until it is asked for, since it is long and seldom read.
+    """
 
     title: str
     columns: tuple[str, ...]
@@ -35,6 +38,7 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     data: str = ""  # the file in report/data with the numbers, '' where a neighbour's link serves
+    folded: bool = False
 
 
 def contrasts_table(question: QuestionResult) -> Table:
@@ -72,6 +76,7 @@ def contrasts_table(question: QuestionResult) -> Table:
     notes: tuple[str, ...] = (
         f"Primary: {question.contrast.method}. Only the primary contrast carries a verdict; the others have p unadjusted.",
     )
+    notes += _same(question)
     notes += ("An interval ends at ±100 points, the most that two scores can differ by.",) if cut else ()
     return Table(f"{question_short(question)}: all contrasts", columns, "wnnnnnnnn", tuple(rows), notes, "contrasts.csv")
 
@@ -112,7 +117,12 @@ def square_table(question: QuestionResult) -> Table | None:
     columns = ("recipe", "second task off, %", "second task on, %", "what the task changes, points")
     title = f"{question_short(question)}: better task or better recipe? Mean test {score_words(question.score)}"
     notes = ("The control is bottom left, the multi-task arm top right. Differences with their 95 % interval; no verdicts here.",)
-    return Table(title, columns, "tnnn", tuple(rows), notes + unlike_runs(question))
+    return Table(title, columns, "wppp", tuple(rows), _same(question) + notes + unlike_runs(question))
+
+
+def _same(question: QuestionResult) -> tuple[str, ...]:
+    """Where both winners have one recipe, said beside every number of the recipe."""
+    return (said,) if question.square and (said := same_words(question, question.square)) else ()
 
 
 def unlike_runs(question: QuestionResult) -> tuple[str, ...]:
@@ -132,7 +142,11 @@ def _pairs(c: Contrast) -> int:
 
 
 def _effect(contrast: Contrast | None) -> str:
-    return "–" if contrast is None else f"{points(contrast.estimate)} {interval(contrast.low, contrast.high)}".removesuffix(" –")
+    """A difference and its interval, which breaks off as a whole where a line is too short."""
+    if contrast is None:
+        return "–"
+    whole = interval(contrast.low, contrast.high).replace(" ", "\N{NO-BREAK SPACE}")
+    return f"{points(contrast.estimate)} {whole}".removesuffix(" –")
 
 
 def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -> Table:
@@ -236,10 +250,32 @@ def _eer_interval(eer: Interval) -> str:
 
 def eer_table(question: QuestionResult) -> Table | None:
     """Equal error rates with intervals that know that pairs share speakers."""
-    rows = [Row((arm_words(arm.arm), percent(arm.eer.estimate), _eer_interval(arm.eer))) for arm in question.arms if arm.eer]
+    arms = [arm for arm in question.arms if arm.eer]
+    strata = [name for name in ("same_sex", "cross_sex") if any(_stratum(arm, name) != "–" for arm in arms)]
+    rows = [
+        Row((arm_words(a.arm), percent(a.eer.estimate), _eer_interval(a.eer), *(_stratum(a, name) for name in strata)))
+        for a in arms
+        if a.eer
+    ]
     title = f"{question_short(question)}: speaker verification, equal error rate of each arm's embedding"
-    notes = (
+    notes: tuple[str, ...] = (
         f"Bootstrap over speakers, searches or splits, and seeds, from {FEWEST_SEEDS} seeds on, a pair weighted by both its "
         "speakers. Lower is better; chance is 50 %.",
     )
-    return Table(title, ("arm", "EER, %", "95 % interval"), "wnn", tuple(rows), notes) if rows else None
+    if strata:
+        notes += (STRATA,)
+    heads = [{"same_sex": "same sex, %", "cross_sex": "cross-sex, %"}[name] for name in strata]
+    columns = ("arm", "EER, %", "95 % interval", *heads)
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes) if rows else None
+
+
+STRATA = (
+    "Same sex, cross-sex: with those pairs of different speakers alone. "
+    "An embedding with a far lower cross-sex EER goes by sex too."
+)
+
+
+def _stratum(arm: ArmResult, name: str) -> str:
+    """Equal error rate over same pairs and a part of the different ones; '–' where the corpus does not tell it."""
+    found = arm.means.get(f"speaker_eer_{name}")
+    return percent(found.mean) if found and found.n else "–"

@@ -6,11 +6,13 @@ from study.figures_contrast import question_short
 from study.paper_results import (
     EMOTIONS,
     MTL,
+    OWN_CORPUS,
     PRINTED_GAIN,
     PROTOCOL,
     SINGLE,
     SPEAKER_SAME_OR_NOT,
     PaperRow,
+    paper_label,
     recomputed_gain,
     relative_gain,
 )
@@ -18,8 +20,12 @@ from study.tables import Row, Table, unlike_runs
 from study.wording import number, percent, signed, way
 
 
-def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
-    """Recall of each class and accuracy in total: as the paper's Table 3, beside it, where the classes are its; else a row each."""
+def table_3(question: QuestionResult, human: dict[str, float], corpus: str = OWN_CORPUS) -> Table | None:
+    """Recall of each class and accuracy in total: as the paper's Table 3, beside it, where the classes are its; else a row each.
+
+    corpus: the study's, by name: beside another the paper's rows are named as CREMA-D's.
+    """
+    label = paper_label(corpus)
     arms = {way(arm.arm): arm for arm in question.arms if arm.recall and way(arm.arm) in ("mtl", "control")}
     classes = [name for name in next(iter(arms.values())).recall if name != "total"] if arms else []
     if not classes:
@@ -43,9 +49,9 @@ def table_3(question: QuestionResult, human: dict[str, float]) -> Table | None:
         title = f"{question_short(question)}: recall of each class"
         return _turned(Table(title, columns, "", tuple(rows), (ours, *unlike)), question)
     printed = (SINGLE, MTL, PRINTED_GAIN, recomputed_gain())
-    rows += [Row((f"paper, {row.label}", *_paper_cells(row, classes)), "rule" if row is SINGLE else "") for row in printed]
+    rows += [Row((f"{label}, {row.label}", *_paper_cells(row, classes)), "rule" if row is SINGLE else "") for row in printed]
     paper = f"Paper: {PROTOCOL}. Its printed gains do not follow from its own cells, so both are shown."
-    title = f"{question_short(question)}: the paper's Table 3"
+    title = f"{question_short(question)}: the paper's Table 3{label.removeprefix('paper')}"
     return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), (ours, *unlike, paper))
 
 
@@ -92,17 +98,22 @@ def _paper_cells(row: PaperRow, classes: list[str]) -> list[str]:
     return [number(row.per_class[name]) for name in classes] + [number(row.total)]
 
 
-def speaker_table(question: QuestionResult) -> Table | None:
+def speaker_table(question: QuestionResult, corpus: str = OWN_CORPUS) -> Table | None:
     """Same speaker or not: ours as balanced accuracy at a dev threshold, and the paper's two recipes."""
     if question.score != "speaker_accuracy":
         return None
     arms = {way(arm.arm): _mean(arm.means.get("speaker_accuracy")) for arm in question.arms}
     rows = [Row(("ours", arms.get("control", "–"), arms.get("mtl", "–")), "strong")]
-    rows += [Row((f"paper, recipe {recipe}", number(single), number(mtl))) for recipe, (single, mtl) in SPEAKER_SAME_OR_NOT.items()]
+    label = paper_label(corpus)
+    rows += [
+        Row((f"{label}, recipe {recipe}", number(single), number(mtl))) for recipe, (single, mtl) in SPEAKER_SAME_OR_NOT.items()
+    ]
     rows.append(Row(("chance", "50.0", "50.0"), "quiet"))
     notes = (
         "Ours: balanced accuracy over balanced pairs of test speakers' clips, threshold chosen on other speakers. "
         "The paper does not say how its pairs were drawn; if they are balanced, its figures are near chance.",
     )
     columns = ("same speaker or not, %", "single task", "multi-task")
-    return Table(f"{question_short(question)}: the paper's speaker figures", columns, "wnn", tuple(rows), notes)
+    return Table(
+        f"{question_short(question)}: the paper's speaker figures{label.removeprefix('paper')}", columns, "wnn", tuple(rows), notes
+    )

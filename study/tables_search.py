@@ -7,10 +7,11 @@ from study.answer import QuestionResult, Results
 from study.drawing import printable, short
 from study.figures_contrast import question_short
 from study.report_data import data_name
-from study.tables import Row, Table
+from study.tables import Kind, Row, Table
 from study.wording import arm_words, axis_words, count, duration, knob, number, percent
 
 MOST_COLUMNS = 4  # winners beside each other; more stand one below the other
+KINDS: tuple[Kind, Kind] = ("", "rule")  # a further row of a group, and its first
 MOST_REASONS = 40  # failed trials listed; the data file has them all
 
 
@@ -49,7 +50,9 @@ def winners_table(question: QuestionResult) -> Table | None:
     if not winners:
         return None
     several = max(winner.search for _, winner in winners) > 0
-    names = sorted({name for _, winner in winners for name in winner.params})
+    names = sorted(
+        {name for _, winner in winners for name in winner.params}, key=lambda name: (not is_weight(name, question), name)
+    )
     title, value = f"{question_short(question)}: the winners' settings", f"dev {axis_words(question.header.objective)}, %"
     notes: tuple[str, ...] = (
         "Each winner is also in winners/ as a TOML that python -m sermtl train runs. Its dev value chose it and is not a result.",
@@ -65,15 +68,20 @@ def winners_table(question: QuestionResult) -> Table | None:
     return Table(title, ("knob", *heads), "t" + "n" * len(heads), tuple(rows), notes)
 
 
+def is_weight(name: str, question: QuestionResult) -> bool:
+    """Whether a parameter is an auxiliary task's loss weight: what tells the arms apart stands first."""
+    return name.removeprefix("weight_") in question.header.auxiliary
+
+
 def _winner_rows(question: QuestionResult, names: list[str], title: str, value: str, notes: tuple[str, ...]) -> Table:
     """The winners of many searches: one below the other."""
     rows = []
     for arm in question.arms:
         for place, winner in enumerate(arm.winners):
             settings = [knob(winner.params[name]) if name in winner.params else "–" for name in names]
-            who = ("" if place else arm_words(arm.arm), str(winner.search + 1))
-            rows.append(Row((*who, *settings, str(winner.number), percent(winner.value)), "" if place else "rule"))
-    columns = ("arm", "search", *names, "trial", value)
+            who = ("" if place else arm_words(arm.arm), str(winner.search + 1), str(winner.number), percent(winner.value))
+            rows.append(Row((*who, *settings), "" if place else "rule"))
+    columns = ("arm", "search", "trial", value, *names)  # a narrow screen shows the first columns
     return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes)
 
 
@@ -122,19 +130,20 @@ def rungs_table(question: QuestionResult) -> Table | None:
     )
 
 
-def split_table(results: Results) -> Table:
-    rows = []
+def split_tables(results: Results) -> tuple[Table, Table]:
+    """How large each split's parts are, and, folded, which speakers are in them."""
+    sizes, named = [], []
     for split in results.header.splits:
         parts = [part for part in ("train", "dev", "test") if part in split.parts]
         for place, part in enumerate(parts):
-            values = split.parts[part]
-            speakers = values.get("speakers", [])
-            groups = ", ".join(map(str, values.get("groups", [])))
+            speakers, clips = split.parts[part].get("speakers", []), split.parts[part].get("clips", 0)
+            head, kind = (printable(split.id) if place == 0 else "", part), KINDS[place == 0]
+            sizes.append(Row((*head, f"{clips:,}", str(len(speakers))), kind))
+            groups = ", ".join(map(str, split.parts[part].get("groups", [])))
             who = f"{split_by(results.header.split)[1]} {groups}: " if groups else ""
-            named = short(who + ", ".join(map(str, speakers)), 160)
-            cells = (printable(split.id) if place == 0 else "", part, f"{values.get('clips', 0):,}", str(len(speakers)), named)
-            rows.append(Row(cells, "" if place else "rule"))
-    return Table("Split", ("split", "part", "clips", "speakers", "who"), "ttnnw", tuple(rows))
+            named.append(Row((*head, short(who + ", ".join(map(str, speakers)), 160)), kind))
+    people = Table("Who is in which part", ("split", "part", "speakers"), "wtw", tuple(named), folded=True)
+    return Table("Split", ("split", "part", "clips", "speakers"), "wtnn", tuple(sizes)), people
 
 
 def failed_table(results: Results) -> Table | None:

@@ -70,8 +70,9 @@ def decide(
         return "no meaningful difference", f"the 90 % interval, {inside}, lies inside the margin of ± {points(margin, n)}"
     if apart_from_0 and p < ALPHA:
         return "cannot tell", f"{span}, {chance}, but {size} does not reach {far}"
-    finds = f"a study like this finds differences from {points(minimum_detectable)} points on about four times in five"
+    finds = f"such a study finds {points(minimum_detectable)} points about four times in five"
     if minimum_detectable > 1:  # no two scores differ by more than 100 points
-        finds = "a study like this finds no difference, however large, as often as four times in five"
-    adjusted = f", but {chance} once adjusted for the study's other questions" if apart_from_0 else f", {chance}"
-    return "cannot tell", f"{span}{adjusted}; {finds}"
+        finds = "such a study finds no difference, however large, as often as four times in five"
+    if apart_from_0:
+        return "cannot tell", f"{span}, but {chance} once adjusted for the study's other questions; {finds}"
+    return "cannot tell", finds  # that the interval holds 0 stands beside it

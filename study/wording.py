@@ -167,6 +167,12 @@ def sentence(text: str) -> str:
     return text and text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
 
 
+def ordinal(n: int) -> str:
+    """'1st', '2nd', '11th'."""
+    end = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{end}"
+
+
 def count(n: int, thing: str) -> str:
     """'1 seed', '5 seeds'."""
     return f"{n:,} {thing}{'' if n == 1 else 's'}"

@@ -156,6 +156,12 @@ def arm_mean(table: pd.DataFrame) -> float:
     return float(np.mean([grouped.loc[names].mean(axis=1).mean() for names in folds_of(grouped)]))
 
 
+def mostly_alike(difference: pd.DataFrame, label: str) -> bool:
+    """A difference of recipes of which fewer than half of the searches have one: the others' winners are of one recipe."""
+    differ = difference.abs().max().groupby(level="search").max() > 0
+    return label.startswith("recipe_") and bool(2 * differ.sum() < len(differ))
+
+
 def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
     """The rows of `printed` that stand on these scores, with the numbers as they come out here."""
     known = dict(scores.groupby("arm")["score"].first())
@@ -169,7 +175,7 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
         if difference.abs().max().max() == 0:  # the same settings in both arms: nothing to judge by
             continue
         mean = analysed(difference)
-        if row["seeds"] < 3 or len(difference) < 2:
+        if row["seeds"] < 3 or len(difference) < 2 or (np.isnan(row["low"]) and mostly_alike(difference, row["label"])):
             mean = Mean(mean.estimate, np.nan, np.nan)
         means = [arm_mean(arm.where(difference.notna())) for arm in (first, second)]
         low, high, low90, high90 = np.clip([*mean.interval(0.95), *mean.interval(0.90)], -1, 1)  # no difference lies beyond

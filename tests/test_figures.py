@@ -2,22 +2,25 @@
 
 import re
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from study.answer import Results
+from study.answer import BestSoFar, Results
 from study.drawing import COLOURS, Drawing, canvas, finish_svg, printable, short, slug
-from study.figures import draw_all, search_trials
-from study.figures_contrast import ForestRow, forest, in_words
+from study.figures import draw_all, left_out, search_trials
+from study.figures_contrast import ForestRow, forest, in_words, speakers_figure
 from study.figures_knobs import weight_figure
-from study.figures_search import MOST_CURVES, thinned
+from study.figures_search import MOST_CURVES, best_figure, mean_best, rungs_figure, thinned
 from study.identity import Identity
 from study.importance import importances, is_log
 from study.record import TrialRecord
 from study.results import load_results
+from study.sections import make_sections
 from tests.fake_study import fake_study
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -216,6 +219,97 @@ def test_importance_is_silent_about_too_little() -> None:
     assert importances([record(n, {"rate": n / 50}, n / 50) for n in range(50)], {}) == {}
     pruned = [record(n, {"rate": n / 50, "idle": n % 3}, n / 50, "PRUNED") for n in range(50)]
     assert importances(pruned, {}) == {}
+
+
+def test_importance_counts_settings_not_start_points_that_every_search_tries() -> None:
+    start = {"rate": 0.5, "idle": 0.5}
+    trials = [record(n, start, 0.5 + search / 10, search=search) for search in range(8) for n in range(2)]
+    drawn = [record(2, {"rate": n / 9, "idle": (n * 4 % 9) / 9}, n / 9, search=n) for n in range(9)]
+    assert importances(trials, {}, 2) == {}
+    assert importances([*trials, *drawn[:7]], {}, 2) == {}
+    assert importances([*trials, *drawn[:8]], {}, 2)
+    assert importances([*trials, *drawn[:6], *drawn[:6]], {}, 2) == {}
+
+
+def test_a_weight_that_alone_came_to_its_end_makes_no_figure(results: Results) -> None:
+    pruned = [record(n, {"weight_speaker": 0.1 + n}, 0.5, "PRUNED") for n in range(4)]
+    same = [record(n, {"weight_speaker": 1.0}, 0.5 + n / 10, search=n) for n in range(4)]
+    assert weight_figure(results.questions[0], "speaker", [*pruned, *same], {}, synthetic=False) is None
+
+
+def test_a_single_rank_makes_no_figure(results: Results) -> None:
+    question = results.questions[0]
+    known = [rung for rung in question.rungs if isfinite(rung.rank_correlation)]
+    assert len(known) > 1
+    assert rungs_figure(replace(question, rungs=tuple(known[:2])), False) is not None
+    assert rungs_figure(replace(question, rungs=tuple(known[:1])), False) is None
+
+
+def test_a_figure_that_has_too_little_to_show_is_named(results: Results) -> None:
+    assert left_out(results) == ()
+    [*search, first] = [r for r in results.records if r.identity.phase == "search" and r.identity.arm.startswith("emotion")][:3]
+    few = replace(results, records=[*search, first], questions=results.questions[:1])
+    few = replace(few, questions=(replace(few.questions[0], rungs=few.questions[0].rungs[:1]),))
+    told = left_out(few)
+    assert len(told) == 2
+    assert "at most 2 settings ran to the end in either arm, of 8 that it takes" in told[0]
+    assert "how well a rung's rank foretold the final one" in told[1]
+    assert [words for words in make_sections(few, draw_all(few))[-1].intro if "no figure" in words] == list(told)
+
+
+def test_the_best_of_several_searches_is_their_mean() -> None:
+    nan = float("nan")
+    curves = [
+        BestSoFar(0, np.array([1, 2, 3]), np.array([10.0, 20.0, 30.0]), np.array([nan, 0.4, 0.6])),
+        BestSoFar(1, np.array([1, 2]), np.array([5.0, 25.0]), np.array([0.2, 0.8])),
+        BestSoFar(2, np.array([1]), np.array([5.0]), np.array([nan])),
+    ]
+    places, best = mean_best(curves, "trials")
+    assert (places.tolist(), best.tolist()) == ([2, 3], pytest.approx([0.6, 0.7]))
+    places, best = mean_best(curves, "device_s")
+    assert (places.tolist(), best.tolist()) == ([20, 25, 30], pytest.approx([0.3, 0.6, 0.7]))
+
+
+def test_trials_are_counted_in_whole_numbers(results: Results) -> None:
+    question = results.questions[0]
+    three = [replace(arm, curves=tuple(_first(curve, 3) for curve in arm.curves)) for arm in question.arms]
+    drawn = best_figure(replace(question, arms=tuple(three)), "trials", False)
+    assert drawn is not None
+    ticks = [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", drawn.svg)]
+    assert {"1", "2", "3"} <= set(ticks)
+    assert not [tick for tick in ticks if tick.startswith(("1.", "2."))]
+
+
+def _first(curve: BestSoFar, trials: int) -> BestSoFar:
+    return replace(curve, trials=curve.trials[:trials], device_s=curve.device_s[:trials], best=np.full(trials, 0.5))
+
+
+@pytest.mark.parametrize(("speakers", "named"), [(40, True), (41, False)])
+def test_speakers_are_named_where_their_names_have_room(results: Results, speakers: int, named: bool) -> None:
+    question = results.questions[0]
+    differences = {f"s{n:02d}": n / 100 - 0.2 for n in range(speakers)}
+    drawn = speakers_figure(replace(question, contrast=replace(question.contrast, speaker_differences=differences)), False)
+    assert drawn is not None
+    assert [(f">{name}</text>" in drawn.svg) for name in ("s00", "s39")] == [named, named]
+
+
+@pytest.mark.parametrize(("corpus", "label"), [("crema-d", "paper, multi-task"), ("ravdess", "paper (CREMA-D), multi-task")])
+def test_the_papers_numbers_are_named_as_another_corpuss(results: Results, corpus: str, label: str) -> None:
+    of = replace(results, header=replace(results.header, corpus=replace(results.header.corpus, name=corpus)))
+    [drawn] = draw_all(emotion_only(of))["classes"]
+    assert f">{label}</text>" in drawn.svg
+    [section] = [section for section in make_sections(of, {}) if section.id == "paper"]
+    other = "" if corpus == "crema-d" else " (CREMA-D)"
+    assert section.title == f"Beside the paper's Table 3{other}"
+    assert section.tables[0].title.endswith(f"Table 3{other}")
+    assert label in [row.cells[0] for row in section.tables[0].rows]
+    assert section.tables[1].rows[1].cells[0].startswith(f"paper{other}, recipe A")
+
+
+def test_no_label_of_where_the_difference_comes_from_is_cut(drawings: dict[str, list[Drawing]]) -> None:
+    for drawing in drawings["attribution"]:
+        assert "placebo within sex × sentence − recipe alone" in drawing.svg
+        assert "…" not in drawing.svg
 
 
 def test_log_scales_come_from_the_space() -> None:

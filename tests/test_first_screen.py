@@ -114,6 +114,16 @@ def test_what_entered_is_said(question: QuestionResult, changes: dict[str, Any],
     assert dict(answer(replace(question, contrast=replace(question.contrast, **changes))).facts)["n"] == words
 
 
+def test_what_a_few_speakers_do_is_said(question: QuestionResult) -> None:
+    def said(**differences: float) -> str:
+        return answer(replace(question, contrast=replace(question.contrast, speaker_differences=differences))).speakers
+
+    assert said(a=-0.04, b=-0.05, c=0.2, d=-0.03) == (
+        "The median speaker has −3.5 points; without any one speaker their mean is −4.0 (without c) to +4.3 (without b)."
+    )
+    assert said(a=-0.04, b=-0.05) == ""
+
+
 def test_the_headline_reads_as_the_verdict_says(question: QuestionResult) -> None:
     """A difference that is just short of the margin is not printed as the margin, and an end just above 0 not as 0."""
     short = replace(question.contrast, estimate=0.0197, low=0.0003, high=0.0391, margin=0.02, verdict="cannot tell")

@@ -370,6 +370,7 @@ def test_manifest_command(tmp_path: Path) -> None:
     corpus = Corpus.open(tmp_path / "a.arrow")
     assert (corpus.name, corpus.clips) == ("list", ("one", "two"))
     assert corpus.column("accent").tolist() == ["north", "south"]
+    assert corpus.source["emotions"] == ["joy", "fear"]
     with pytest.raises(CorpusError, match="--column emotion: expected LABEL=COLUMN"):
         main(["manifest", str(tmp_path / "list.csv"), "-o", str(tmp_path / "a.arrow"), "--column", "emotion"])
 

@@ -17,7 +17,7 @@ from study import report, wording
 from study.answer import Results
 from study.method import without_secrets
 from study.record import TrialRecord, read_records, record_path
-from study.report import latex, main, markdown, page_context, render, write_report
+from study.report import breakable, latex, main, markdown, page_context, render, write_report
 from study.results import load_results
 from tests.fake_study import fake_study
 
@@ -137,6 +137,28 @@ def test_the_answer_comes_first_with_its_numbers(results: Results, page: str) ->
             assert said in first.replace("&lt;", "<")
     assert "for these chosen settings" in first
     assert "synthetic data" in first
+
+
+def test_who_is_in_which_part_is_folded_away_on_the_page(study: Path, page: str) -> None:
+    parsed = Page(page)
+    assert (parsed.tags["details"], parsed.tags["summary"]) == (1, 1)
+    folded = page[page.index("<details>") : page.index("</details>")]
+    assert "Who is in which part" in folded
+    assert "1001, 1002, 1003" in folded
+    assert "1001, 1002, 1003" not in page.replace(folded, "")
+    assert "1001, 1002" in (study / "report" / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_knobs_name_may_break_and_stays_text(page: str) -> None:
+    assert ">learning_rate</th>" in page  # a row's head has room
+    assert breakable("a_<b>") == "a_<wbr>&lt;b&gt;"
+
+
+def test_a_table_that_goes_on_has_a_shadow_at_its_edge(page: str) -> None:
+    rule = page[page.index(".scroll {") :]
+    rule = rule[: rule.index("}")]
+    assert rule.count("local") == 2
+    assert rule.count("var(--shade)") == 2
 
 
 def test_rebuilding_gives_the_same_bytes_and_clears_what_an_earlier_report_left(study: Path) -> None:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from study.answer import MeanSd
 from study.figures_contrast import speakers_figure
 from study.figures_scores import confusion_figure
 from study.header import SplitHeader
@@ -39,6 +40,25 @@ def test_one_seed_on_three_folds_has_no_interval_of_the_equal_error_rate(tmp_pat
     assert table is not None
     assert [row.cells[1] == "–" for row in table.rows] == [False, False]
     assert [row.cells[2] == "–" for row in table.rows] == [seeds < 3] * 2
+
+
+def test_pairs_of_one_sex_are_told_from_pairs_across(tmp_path: Path) -> None:
+    fake_study(tmp_path, 3, 4, 3, questions=("emotion",), confirm=ARMS)
+    question = load_results(tmp_path).questions[0]
+    plain = eer_table(question)
+    assert plain is not None
+    assert plain.columns == ("arm", "EER, %", "95 % interval")
+    split = {"speaker_eer_same_sex": MeanSd(0.317, 0.01, 3), "speaker_eer_cross_sex": MeanSd(0.16, 0.01, 3)}
+    mtl = replace(question.arms[0], means={**question.arms[0].means, **split})
+    table = eer_table(replace(question, arms=(mtl, *question.arms[1:])))
+    assert table is not None
+    assert table.columns[3:] == ("same sex, %", "cross-sex, %")
+    assert [row.cells[3:] for row in table.rows] == [("31.7", "16.0"), ("–", "–")]
+    assert "goes by sex too" in table.notes[-1]
+    unknown = {name: MeanSd(float("nan"), float("nan"), 0) for name in split}
+    none = eer_table(replace(question, arms=(replace(mtl, means={**mtl.means, **unknown}),)))
+    assert none is not None
+    assert none.columns == plain.columns
 
 
 def test_clips_without_a_label_of_the_task_count_in_no_part(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tables, the paper's numbers, and numbers in words."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from study.results import load_results
 from study.sections import make_sections
 from study.tables import Table, arms_table, baseline_value, baselines_of, contrasts_table, square_table
 from study.tables_paper import speaker_table, table_3
-from study.tables_search import MOST_REASONS, failed_table, spend_table, split_table, winners_table
+from study.tables_search import MOST_REASONS, failed_table, spend_table, split_tables, winners_table
 from tests.fake_study import fake_study
 
 
@@ -180,8 +181,18 @@ def test_winners_of_many_searches_stand_one_below_the_other(results: Results) ->
     assert below is not None
     assert len(below.rows) == 6
     assert [row.cells[:2] for row in below.rows[:4]] == [("multi-task", "1"), ("", "2"), ("", "3"), ("control (single task)", "1")]
-    assert below.columns[2:] == tuple(row.cells[0] for row in beside.rows)
-    assert below.rows[0].cells[2:] == tuple(row.cells[1] for row in beside.rows)
+    assert below.columns[2:5] == ("trial", "dev emotion UAR, %", "weight_speaker")  # what a narrow screen shows
+    assert dict(zip(below.columns, below.rows[0].cells, strict=True)).items() >= {
+        (row.cells[0], row.cells[1]) for row in beside.rows
+    }
+
+
+def test_an_interval_of_the_square_breaks_off_as_a_whole(results: Results) -> None:
+    table = square_table(results.questions[0])
+    assert table is not None
+    assert table.align == "wppp"
+    for cell in (table.rows[0].cells[3], table.rows[2].cells[1]):
+        assert re.fullmatch(r"\S+ \[\S+\u00a0\S+\]", cell), cell
 
 
 def test_winners_of_repeated_searches_are_numbered(results: Results) -> None:
@@ -230,7 +241,10 @@ def test_the_question_is_asked_in_words(results: Results) -> None:
 
 
 def test_a_split_lists_the_parts_it_has(results: Results) -> None:
-    assert [row.cells[:4] for row in split_table(results).rows] == [("speaker-s0", "test", "432", "6")]
+    sizes, who = split_tables(results)
+    assert [row.cells for row in sizes.rows] == [("speaker-s0", "test", "432", "6")]
+    assert [row.cells for row in who.rows] == [("speaker-s0", "test", "1001, 1002, 1003, 1004, 1005, 1006")]
+    assert (sizes.folded, who.folded) == (False, True)
 
 
 def test_the_clip_test_never_stands_without_its_warning(results: Results) -> None:

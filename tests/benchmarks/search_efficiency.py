@@ -33,8 +33,9 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from sermtl.files import write_text
+from study.budget import random_first
 from study.prune import RungPruner, is_exempt
-from study.search import ArmSampler, random_first
+from study.search import ArmSampler
 from study.space import Arm, Space, read_space
 
 TABLE = Path(__file__).with_name("search_table.parquet")
