@@ -14,6 +14,7 @@ from study.header import StudyHeader, planned_runs
 from study.layout import FEW_SHARED
 from study.method_corpus import budget_words, corpus_words
 from study.method_search import search_words
+from study.repeat import NOTE
 from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value
 
@@ -69,6 +70,8 @@ def _confirm_words(results: Results) -> str:
     together = " on the train and dev parts together," if header.space.get("train_on_dev") else ""
     seeds = count(int(header.budget.get("seeds", 0)), "seed")
     words = f"Each arm {trained}{together} with {seeds}{fresh}, and {scored} once on {part}."
+    if again := sum((record.note or "").startswith(NOTE) for record in results.records):
+        words += f" {again} of these runs had setting, seed and split of another one and were not trained again: its result is theirs."
     parts = [split.parts for split in header.splits]
     if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):
         words += " There is no dev part: a verification threshold comes from pairs of training clips."

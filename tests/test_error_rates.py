@@ -74,14 +74,17 @@ def test_the_caveat_of_one_search_tells_every_search_sd() -> None:
     assert refused is None
     assert caveats == (
         "Had each arm been searched again, its score would differ: such an interval covers the truth in 75 to 83 % of simulated "
-        "studies whose searches differ by an sd of 1.5 points, and in 43 % at 3.5, about what docs/aa.md found for searches of "
-        "few trials; --searches takes it in.",
+        "studies whose searches differ by an sd of 1.5 points, and in 43 % at 3.5, above the 2.8 that docs/aa.md found for "
+        "short searches; --searches takes it in.",
     )
 
 
 @pytest.mark.parametrize(
     ("search_sd", "words"),
-    [(0.015, "an sd of 1.5 points; --searches"), (0.035, "an sd of 3.5 points, about what docs/aa.md found for searches of few")],
+    [
+        (0.015, "an sd of 1.5 points; --searches"),
+        (0.035, "an sd of 3.5 points, above the 2.8 that docs/aa.md found for short"),
+    ],
 )
 def test_the_caveat_of_one_search_stands_with_one_sd(search_sd: float, words: str) -> None:
     _, (caveat,) = judge((cell(6, 3), cell(6, 3, search_sd=search_sd, coverage=0.7)), 6, 3, 1)

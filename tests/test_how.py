@@ -13,6 +13,7 @@ from study.header import CorpusHeader
 from study.method import how_words
 from study.method_corpus import budget_words, corpus_words
 from study.origins import Origins, origins
+from study.repeat import NOTE
 from study.results import load_results
 from study.space import read_space
 from tests.fake_study import fake_study
@@ -77,6 +78,16 @@ def test_exempt_trials_are_not_said_to_be_the_best(results: Results) -> None:
     first = next(record for record in results.records if record.identity.phase == "search")
     some = replace(results, records=[replace(first, exempt=True), *results.records])
     assert "only if it was the best so far or exempt." in how_words(of_space(some, 3))[0]
+
+
+def test_runs_that_were_not_trained_again_are_counted(results: Results) -> None:
+    assert "not trained again" not in " ".join(how_words(results))
+    twin = "emotion.mtl/confirm-0/speaker-s0/1000"
+    records = [replace(r, note=f"{NOTE} {twin}" if r.identity.phase == "confirm" else None) for r in results.records]
+    confirmed = sum(record.note is not None for record in records)
+    assert confirmed
+    told = " ".join(how_words(replace(results, records=records)))
+    assert f" {confirmed} of these runs had setting, seed and split of another one and were not trained again" in told
 
 
 def test_of_a_space_that_cannot_be_read_nothing_is_said(results: Results) -> None:

@@ -48,6 +48,8 @@ trials = 4
 seeds = 5
 startup = 4
 rungs = [6]
+finalists = 2
+reruns = 1
 [size.small.fixed]
 epochs = 12
 width = 0.0625
@@ -92,6 +94,15 @@ def pairs(arm: ArmScores) -> list[Contrast]:
     ]
 
 
+def noise(arm: ArmScores) -> list[float]:
+    """Of each of these pairs: the variance, in points squared, that its difference has from its confirm seeds alone.
+
+    Both searches have the same seeds, so it is that of the seeds' own differences, (S,) means over speakers, over their number.
+    """
+    by_seed = 100 * np.nanmean(np.diff(arm.scores, axis=0)[::2], axis=1)  # pairs x seeds
+    return [round(float(np.var(differences, ddof=1) / len(differences)), 3) for differences in by_seed]
+
+
 def halves(arm: ArmScores) -> Contrast:
     """The first half of the searches against the second: the verdict covers the search."""
     half = len(arm.scores) // 2
@@ -123,13 +134,13 @@ def page(found: dict[str, Any]) -> str:
         "",
         f"Written by `python -m tests.benchmarks.aa` on {datetime.now(UTC):%Y-%m-%d}, code {', '.join(found['code'])}:",
         f"{found['studies']} studies on synthetic corpora of their own, each searching its arms {found['searches']} times",
-        f"({found['trials']} trials a search, no setting run again, {found['seeds']} seeds, {found['speakers']} test speakers;",
-        f"the control's mean test UAR is {100 * found['mean_uar']:.1f} %, chance 16.7 %).",
+        f"({found['trials']} trials a search, the best two settings run once more, {found['seeds']} confirm seeds,",
+        f"{found['speakers']} test speakers; the control's mean test UAR is {100 * found['mean_uar']:.1f} %, chance 16.7 %).",
         "A verdict 'helps' or 'hurts' here is false as a word about the arm. As a word about the chosen settings it may be true:",
         "two searches choose different ones, and they really differ. That is what the report says beside a verdict from one",
         "search, and what `--searches` takes in.",
         "",
-        _apart(found["contrasts"]),
+        _apart(found),
         "",
         "| contrast | n | false verdicts | 95 % interval | interval misses 0 | p < .05 | sd of Δ, points | verdicts |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -147,15 +158,18 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _apart(contrasts: dict[str, Tally]) -> str:
-    """How far single searches of one arm lie apart, in points, over both arms: two of them differ by sqrt(2) sds."""
-    singles = [row["differences_points"] for name, row in contrasts.items() if name.endswith("one search each")]
+def _apart(found: dict[str, Any]) -> str:
+    """The sd of a single search's result, in points, over both arms: two of them differ by sqrt(2) sds."""
+    singles = [row["differences_points"] for name, row in found["contrasts"].items() if name.endswith("one search each")]
     differences = np.concatenate(singles)
-    n, variance = len(differences), float(np.mean(differences**2)) / 2
-    low, high = np.sqrt(variance * n / stats.chi2.ppf([0.975, 0.025], n))
+    n, variance, seeds = len(differences), float(np.mean(differences**2)) / 2, float(np.mean(found["noise"])) / 2
+    bounds = variance * n / stats.chi2.ppf([0.975, 0.025], n)
+    low, high = np.sqrt(bounds)
+    least, most = np.sqrt(np.maximum(bounds - seeds, 0))
     return (
-        f"Single searches of one arm lie apart as with an sd of {np.sqrt(variance):.1f} points each (95 % interval {low:.1f} to "
-        f"{high:.1f}, {n} pairs taken as\nindependent); the noise of their confirm seeds is in it."
+        f"One search's result has an sd of {np.sqrt(variance):.1f} points (95 % interval {low:.1f} to {high:.1f}, {n} pairs of "
+        f"searches taken as\nindependent). Its confirm seeds alone make an sd of {np.sqrt(seeds):.1f}; less these, searches differ "
+        f"by an sd of\n**{np.sqrt(max(variance - seeds, 0)):.1f} points** ({least:.1f} to {most:.1f})."
     )
 
 
@@ -170,6 +184,7 @@ def judged(arms: dict[str, ArmScores], searches: int) -> dict[str, Any]:
         "speakers": len(arms["control"].speakers),
         "mean_uar": float(np.nanmean(arms["control"].scores)),
         "contrasts": contrasts,
+        "noise": [variance for arm in arms.values() for variance in noise(arm)],
     }
 
 
@@ -186,6 +201,7 @@ def together(before: dict[str, Any], study: dict[str, Any]) -> dict[str, Any]:
         "code": sorted({*before["code"], *study["code"]}),
         "studies": n + 1,
         "mean_uar": (n * before["mean_uar"] + study["mean_uar"]) / (n + 1),
+        "noise": before["noise"] + study["noise"],
         "contrasts": {name: added(before["contrasts"][name], counts) for name, counts in study["contrasts"].items()},
     }
 
