@@ -87,7 +87,7 @@ def test_runs_that_were_not_trained_again_are_counted(results: Results) -> None:
     confirmed = sum(record.note is not None for record in records)
     assert confirmed
     told = " ".join(how_words(replace(results, records=records)))
-    assert f" {confirmed} of these runs had setting, seed and split of another one and were not trained again" in told
+    assert f" {confirmed} of these runs had setting, seed and split of another and were not trained again" in told
 
 
 def test_of_a_space_that_cannot_be_read_nothing_is_said(results: Results) -> None:
