@@ -146,7 +146,8 @@ def test_both_arms_are_confirmed_on_the_same_seeds_and_speakers(ran: Ran) -> Non
 def test_it_says_what_runs_before_and_where_things_are_after(ran: Ran) -> None:
     lines = ran.printed.splitlines()
     assert lines[0] == "study   demo: Does the speaker help?"
-    assert [line.split()[0] for line in lines[:8]] == ["study", "corpus", "split", "model", "device", "budget", "time", "folder"]
+    first = ["study", "corpus", "split", "model", "device", "budget", "expect", "time", "folder"]
+    assert [line.split()[0] for line in lines[: len(first)]] == first
     assert "mlflow ui --backend-store-uri sqlite:///" in ran.printed
     assert "optuna-dashboard sqlite:///" in ran.printed
     assert (ran.folder / "report" / "index.html").is_file()
