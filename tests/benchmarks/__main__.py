@@ -42,6 +42,8 @@ def measure(row: Row, peers: Path, librosa: Path) -> dict[str, Any]:
 
 def repeated(row: Row, repeats: int, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The run whose first figure is the median, the lower one of two, with 'spread': each figure's least and greatest."""
+    if row.repeats_itself:
+        return run()
     runs = [run() for _ in range(repeats)]
     figures = [list(row.figures(found).values()) for found in runs]
     middle = sorted(range(repeats), key=lambda number: figures[number][:1])[(repeats - 1) // 2]
@@ -79,7 +81,15 @@ def spread_words(found: dict[str, Any]) -> str:
     """Each figure's least and greatest."""
     if found.get("repeats", 1) == 1:
         return "one run"
-    return f"{found['repeats']} runs: " + ", ".join(f"{name} {low:.3g}–{high:.3g}" for name, (low, high) in found["spread"].items())
+    ends = {
+        name: [f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" for value in pair] for name, pair in found["spread"].items()
+    }
+    told = ", ".join(f"{name} {low}" if low == high else f"{name} {low}–{high}" for name, (low, high) in ends.items())
+    return f"{found['repeats']} runs: {told}" if told else ""
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _processor() -> str:

@@ -110,7 +110,9 @@ def compare(clips: int, ours: list[Command], quarter: Command, peer: list[dict[s
         return row | {"peer": "not installed", "ratio": None}
     times = ("first_s", "again_s", "again_cpu_s")
     first_s, again_s, again_cpu_s = (statistics.median(result[key] for result in peer) for key in times)
+    ratios = [result["first_s"] / second_s for result, second_s in zip(peer, seconds, strict=True)]
     return row | {
+        "ratio_spread": [min(ratios), max(ratios)],
         "peer": f"librosa {peer[0]['version']}",
         "peer_clips_per_s": clips / first_s,
         "peer_s": {"first pass": first_s, "second pass, warm": again_s},
@@ -128,7 +130,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--peer-python", default=sys.executable, help="a Python with librosa")
     options = parser.parse_args(argv)
     kinds = {kind: measure(kind, options.clips, options.repeats, options.peer_python) for kind in KINDS}
-    print(json.dumps({"what": "preparing a corpus", "target_ratio": TARGET, "cores": os.cpu_count(), "kinds": kinds}, indent=1))
+    found = {"what": "preparing a corpus", "target_ratio": TARGET, "cores": os.cpu_count(), "kinds": kinds}
+    spread = {kind: row["ratio_spread"] for kind, row in kinds.items() if row["ratio"]}
+    print(json.dumps(found | {"repeats": options.repeats, "spread": spread}, indent=1))
 
 
 if __name__ == "__main__":
