@@ -93,7 +93,7 @@ def speaker_words(c: Contrast) -> str:
     low, high = ((total - of[left]) / (len(of) - 1) for left in (ordered[0], ordered[-1]))
     names = [short(speaker, 16) for speaker in (ordered[0], ordered[-1])]
     return (
-        f"The median speaker has {points(median(of.values()))} points; without any one speaker their mean is {points(low)} "
+        f"The median speaker differs by {points(median(of.values()))} points; without any one speaker their mean is {points(low)} "
         f"(without {names[0]}) to {points(high)} (without {names[1]})."
     )
 

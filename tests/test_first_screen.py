@@ -119,7 +119,7 @@ def test_what_a_few_speakers_do_is_said(question: QuestionResult) -> None:
         return answer(replace(question, contrast=replace(question.contrast, speaker_differences=differences))).speakers
 
     assert said(a=-0.04, b=-0.05, c=0.2, d=-0.03) == (
-        "The median speaker has −3.5 points; without any one speaker their mean is −4.0 (without c) to +4.3 (without b)."
+        "The median speaker differs by −3.5 points; without any one speaker their mean is −4.0 (without c) to +4.3 (without b)."
     )
     assert said(a=-0.04, b=-0.05) == ""
 
