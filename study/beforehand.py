@@ -13,6 +13,7 @@ from study.cluster import Resources
 from study.cost import Cost, most_epochs
 from study.error_rates import foreseen
 from study.header import StudyHeader
+from study.simulated import CLIPS
 from study.space import Question, Space
 from study.verdict import exact_digits, points
 from study.wording import count, listing
@@ -20,6 +21,7 @@ from study.wording import count, listing
 FOUND = 1.4  # (t(.975) + t(.80)) / t(.975): 1.34 with 4 degrees of freedom, 1.43 with many
 OF_90 = 0.84  # the 90 % interval's width by the 95 % interval's: 0.77 with 4 degrees of freedom, 0.84 with many
 SHOWN = 3  # splits
+FEW = 0.5  # of the clips that a simulated speaker has: with fewer a score is noisier than there
 
 
 def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpus, resources: Resources, cost: Cost) -> list[str]:
@@ -94,9 +96,11 @@ def _expected(space: Space, question: Question, header: StudyHeader) -> str:
         return "how wide its interval may be was not simulated"
     least, most = min(half_widths), max(half_widths)
     margin = points(question.margin, exact_digits(question.margin))
+    each = sum(split.parts["test"]["clips"] for split in header.splits) / max(sum(map(len, tested)), 1)
+    wider = f" (with {CLIPS} clips a speaker; with this corpus's {each:.0f} it will be wider)" if each < FEW * CLIPS else ""
     reach = ", so 'no meaningful difference' is out of reach" if OF_90 * least >= question.margin else ""
     return (
-        f"a 95 % interval of about ± {_span(least, most)} points, differences found from about "
+        f"a 95 % interval of about ± {_span(least, most)} points{wider}, differences found from about "
         f"{_span(FOUND * least, FOUND * most)} points on; the margin is {margin}{reach}"
     )
 

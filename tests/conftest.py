@@ -16,7 +16,17 @@ from tests.tiny import make_tiny
 
 __all__ = ["postgres", "postgres_server"]  # fixtures
 
+# Minutes each, of few tests. They go first: else one process of the suite has them left when the other has ended.
+LONG = {
+    *("test_execute.py", "test_confirm.py", "test_packing.py", "test_chaos.py", "test_run.py", "test_own_split_study.py"),
+    *("test_cluster.py", "test_begun_at_once.py", "test_benchmarks.py", "test_benchmark_gpu.py", "test_shared_store.py"),
+}
+
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,12 @@ from study.space import read_space
 from tests.tiny import make_tiny
 
 
-def line(tmp_path: Path, space_name: str = "emotion", **budget: int) -> str:
-    space = read_space(space_name, "small", budget=budget)
+def line(tmp_path: Path, clips: int = 82, **budget: int) -> str:
+    space = read_space("emotion", "small", budget=budget)
     corpus = make_tiny(tmp_path / "tiny.arrow")
     header = make_header("told", space, corpus, "cpu", "study.run")
     speakers = [f"{number:02d}" for number in range(24)]
-    parts = {part: {"clips": 24, "speakers": speakers} for part in ("train", "dev", "test")}
+    parts = {part: {"clips": clips * 24, "speakers": speakers} for part in ("train", "dev", "test")}
     return expectations(space, replace(header, splits=(replace(header.splits[0], parts=parts),)))[-1]
 
 
@@ -28,6 +28,7 @@ def test_the_width_is_that_of_simulated_studies_of_this_size(tmp_path: Path) -> 
     told = line(tmp_path, seeds=5)
     assert told.startswith(f"emotion: a 95 % interval of about ± {100 * min(widths):.1f} to {100 * max(widths):.1f} points, ")
     assert told.endswith("the margin is 2.0, so 'no meaningful difference' is out of reach")
+    assert "points (with 82 clips a speaker; with this corpus's 18 it will be wider), diff" in line(tmp_path, clips=18, seeds=5)
 
 
 def test_where_the_margin_is_within_reach_nothing_is_said_of_it() -> None:

@@ -189,7 +189,7 @@ def nothing_runs(stores: Stores, asked: Asked) -> Verdict:
 
 
 def nothing_is_left_over(stores: Stores, asked: Asked) -> Verdict:
-    """No checkpoint, no temporary file, no folder of a run that keeps nothing; a model of each search's best at most."""
+    """No checkpoint, no temporary file, no folder of a run that keeps nothing; models of each search's finalists at most."""
     files = list(stores.folder.rglob("*"))
     wrong = [
         str(p.relative_to(stores.folder))
@@ -203,7 +203,7 @@ def nothing_is_left_over(stores: Stores, asked: Asked) -> Verdict:
         if p.is_dir() and p.parent.name[-2] == "-" and not any(p.iterdir())
     ]
     kept = Counter(p.parent.parent for p in root.rglob("model.pt"))
-    wrong += [f"{search.relative_to(root)}: {n} models" for search, n in kept.items() if n > 1]
+    wrong += [f"{search.relative_to(root)}: {n} models" for search, n in kept.items() if n > max(asked.finalists, 1)]
     return len(files), wrong
 
 
