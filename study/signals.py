@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -15,6 +16,7 @@ from typing import Any
 from sermtl.errors import INTERRUPTED
 
 STOPPED = "stopped; the same command continues the study"
+AGAIN_S = 0.05  # until a signal that was lost comes once more
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handler = Callable[[int, FrameType | None], None]
 
@@ -86,15 +88,30 @@ def interruptible() -> Iterator[None]:
         yield
         return
 
+    came: list[int] = []
+
     def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         leave_terminal(number)
         take(end_at_once)
         raise KeyboardInterrupt
 
+    def dropped(error: Any) -> None:
+        """Python drops what is raised in a finalizer; an interrupt that fell there comes once more when that is over."""
+        if error.exc_type is not KeyboardInterrupt or not came:
+            told(error)
+            return
+        take(handle)
+        again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), came[-1]))
+        again.daemon = True
+        again.start()
+
     before = take(handle)
+    told, sys.unraisablehook = sys.unraisablehook, dropped
     try:
         yield
     finally:
+        sys.unraisablehook = told
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -263,3 +263,31 @@ def test_a_ray_that_died_before_the_first_trial_is_no_lack_of_cores(monkeypatch:
     node["Alive"] = True
     with pytest.raises(StudyError, match="there are 0 and 0; lower --cpus-per-trial"):
         connect(Resources(device="cpu"))
+
+
+FINALIZER = """
+import os, signal, time, weakref
+from study.signals import interruptible
+
+class Anything: pass
+
+def ended(reference):
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(1000):
+        pass
+
+thing = Anything()
+reference = weakref.ref(thing, ended)
+try:
+    with interruptible():
+        del thing
+        time.sleep(20)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_that_falls_into_a_finalizer_is_not_lost() -> None:
+    """Python would print it as 'Exception ignored' and go on."""
+    done = subprocess.run([sys.executable, "-c", FINALIZER], cwd=ROOT, capture_output=True, text=True, timeout=15)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
