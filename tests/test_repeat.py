@@ -54,6 +54,13 @@ class Start:
         self.journal.start(*taken)
         return taken[0]
 
+    def take_both(self) -> tuple[Job, Job]:
+        """The two runs that others repeat."""
+        first, second = self.take(), self.take()
+        assert first is not None
+        assert second is not None
+        return first, second
+
     def train(self, job: Job) -> None:
         attempt = Attempt(job)
         while not self.journal.report(job.label, attempt.step()):
@@ -98,9 +105,7 @@ def test_it_has_the_result_that_it_would_have_had(plan: Plan) -> None:
 
 def test_it_waits_for_the_run_that_it_repeats(plan: Plan) -> None:
     start = Start(plan)
-    first, second = start.take(), start.take()
-    assert first is not None
-    assert second is not None
+    first, second = start.take_both()
     assert start.take() is None
     start.train(first)
     assert start.take() is None
@@ -112,9 +117,7 @@ def test_it_waits_for_the_run_that_it_repeats(plan: Plan) -> None:
 
 def test_of_a_run_that_failed_it_is_trained(plan: Plan) -> None:
     start = Start(plan)
-    first, second = start.take(), start.take()
-    assert first is not None
-    assert second is not None
+    first, second = start.take_both()
     start.train(first)
     start.journal.report(second.label, Report([], "failed", reason="for this test"))
     assert start.train_all() == ["emotion.mtl-recipe-alone"]
@@ -125,11 +128,8 @@ def test_of_a_run_that_failed_it_is_trained(plan: Plan) -> None:
 def test_a_later_start_tells_it_from_the_records(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed when the first twin is in Optuna's database and has no record yet."""
     start = Start(plan)
-    first, second = start.take(), start.take()
-    assert first is not None
-    assert second is not None
-    start.train(first)
-    start.train(second)
+    for job in start.take_both():
+        start.train(job)
     monkeypatch.setattr("study.confirm_queue.told_again", _killed)
     with pytest.raises(KeyboardInterrupt):
         start.take()
@@ -145,11 +145,8 @@ def _killed(twin: TrialRecord, job: Job) -> None:
 
 def test_with_predictions_that_cannot_be_read_it_is_trained_and_comes_to_the_same(plan: Plan) -> None:
     start = Start(plan)
-    first, second = start.take(), start.take()
-    assert first is not None
-    assert second is not None
-    start.train(first)
-    start.train(second)
+    for job in start.take_both():
+        start.train(job)
     known = confirmed(plan)["emotion.control"]
     (plan.folder / str(known.predictions)).write_bytes(b"damaged")
     assert start.train_all() == ["emotion.mtl-recipe-alone"]
