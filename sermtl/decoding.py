@@ -25,6 +25,7 @@ from sermtl.audio import AudioError, read_audio
 from sermtl.defects import examine
 from sermtl.errors import PreparingStoppedError
 from sermtl.memory import keep_freed_memory
+from sermtl.workers import processes
 
 FILES_PER_CALL = 16  # handed to a worker at once
 CRASHES = 2  # of a worker alone with a file, until the file is blamed: a worker may also be killed from outside, for memory
@@ -213,8 +214,7 @@ def _decoded(decode: Decode, paths: Sequence[Path], part: Part) -> list[Entry]:
 
 
 def _pool(jobs: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: the parent may have threads (Arrow's), and a forked child could then hang.
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
+    return ProcessPoolExecutor(jobs, processes(), initializer=_begin)
 
 
 def _begin() -> None:

@@ -70,7 +70,8 @@ def examine(samples: NDArray[np.int16]) -> tuple[str, str] | None:
         return "too short", f"{len(samples) / SAMPLE_RATE_HZ:.3f} s, under {SHORTEST_S} s"
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float32)
     frames -= frames.mean()  # an offset is heard by nobody, but would count as sound
-    level_dbfs = np.sort(10 * np.log10(np.maximum(np.square(frames).mean(axis=1), 1e-4) / FULL_SCALE**2))
+    energy = np.einsum("ij,ij->i", frames, frames) / FRAME  # faster than the mean of squares, and no thread of BLAS'
+    level_dbfs = np.sort(10 * np.log10(np.maximum(energy, 1e-4) / FULL_SCALE**2))
     floor, loud = level_dbfs[len(level_dbfs) // 10], level_dbfs[round(0.98 * (len(level_dbfs) - 1))]  # 10th and 98th percentile
     if loud < DIGITAL_SILENCE_DBFS:
         return "silent", "no sound" if (samples == samples[0]).all() else f"its loudest frames are at {loud:.0f} dBFS"

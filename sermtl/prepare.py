@@ -12,9 +12,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from sermtl.corpora.crema_d import emotion_of, list_crema_d, summarise_votes
 from sermtl.corpora.emodb import list_emodb
 from sermtl.corpora.listing import Listing, Recording, as_text, only_emotions
@@ -204,12 +201,14 @@ def _nothing_left(listing: Listing, defects: list[Defect]) -> CorpusError:
 
 def _with_progress(items: Iterable[Item], total: int, quiet: bool) -> Iterator[Item]:
     """Pass items on, with a bar on a terminal, a line now and then when piped. On stderr."""
-    console = Console(stderr=True)
     if quiet or not total:
         yield from items
-    elif console.is_terminal:
+    elif sys.stderr.isatty():
+        from rich.console import Console  # only here: all else waits for it
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (TextColumn("preparing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
             yield from progress.track(items, total=total)
     else:
         said = time.monotonic()

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from sermtl.about import DEMOGRAPHICS, LONGEST_NAME, RESERVED_COLUMNS, check_label
 from sermtl.audio import SUFFIXES
@@ -182,6 +181,8 @@ def _check_unlike(names: list[str]) -> None:
 
 
 def _read_parquet(manifest: Path) -> Rows:
+    import pyarrow.parquet  # most manifests are CSV
+
     with pyarrow.parquet.ParquetFile(manifest) as file:
         about, schema = file.metadata, file.schema_arrow
         size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))

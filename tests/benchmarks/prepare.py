@@ -13,6 +13,7 @@ Prints one JSON object. `--peer-python` is a Python that has librosa, where this
 """
 
 import argparse
+import ctypes
 import json
 import os
 import statistics
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ import soundfile
 
 KINDS = {"16 kHz mono": (16_000, 1), "48 kHz stereo": (48_000, 2)}
 PEER = Path(__file__).with_name("librosa_loader.py")
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 TARGET = 5.0  # times as many clips per second as librosa
 
 
@@ -42,6 +45,7 @@ def write_source(folder: Path, clips: int, rate_hz: int, channels: int) -> None:
         soundfile.write(folder / f"{number:05d}.wav", noise[start : start + length] + np.int16(number % 97), rate_hz)
         rows.append(f"{number:05d}.wav,s{number % 50},{'ABCDEF'[number % 6]}")
     (folder / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    os.sync()  # else what is measured first, and flushes what it writes, waits for all of this too
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,32 @@ def run_ours(manifest: Path, output: Path) -> Command:
     start = time.perf_counter()
     said = output.with_suffix(".log")
     with said.open("w", encoding="utf-8") as log:
+        adopt_orphans()
         child = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(child.pid, 0)  # of the command and of every worker it waited for
+        _, status, usage = os.wait4(child.pid, 0)
     elapsed_s = time.perf_counter() - start
+    usages = [usage, *orphans_usages()]
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"prepare ended with exit code {child.returncode}: {said.read_text(encoding='utf-8').strip()}")
     output.unlink()
-    return Command(elapsed_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    cpu_s = sum(usage.ru_utime + usage.ru_stime for usage in usages)
+    return Command(elapsed_s, cpu_s, max(usage.ru_maxrss for usage in usages) * 1024)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what a command leaves: the server of its workers, with what these took, ends after it."""
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise SystemExit("this kernel does not tell what a command's workers took")
+
+
+def orphans_usages() -> Iterator[Any]:
+    """What each of them took, once it has ended."""
+    while True:
+        try:
+            yield os.wait4(-1, 0)[2]
+        except ChildProcessError:
+            return
 
 
 def run_peer(folder: Path, python: str) -> dict[str, Any] | None:
