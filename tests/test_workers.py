@@ -32,7 +32,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(manifest: Path, output: Path, *further: str) -> list[str]:
-    return [sys.executable, "-W", "error", "-m", "sermtl", "prepare", "manifest", str(manifest), "-o", str(output), *further]
+    return [sys.executable, *further, "-m", "sermtl", "prepare", "manifest", str(manifest), "-o", str(output), "--jobs", "2"]
 
 
 @linux
@@ -54,7 +54,7 @@ def test_workers_are_forked_from_a_server_that_has_imported_what_they_need() -> 
 def test_a_path_too_long_for_a_socket_is_no_obstacle(manifest: Path, tmp_path: Path) -> None:
     (temporary := tmp_path / ("deep" * 30)).mkdir()
     ended = subprocess.run(
-        command(manifest, tmp_path / "a.arrow", "--jobs", "2"),
+        command(manifest, tmp_path / "a.arrow", "-W", "error"),
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
@@ -71,7 +71,7 @@ def test_interrupted_at_any_moment_it_says_one_line(manifest: Path, tmp_path: Pa
     output = tmp_path / "a.arrow"
     said = tmp_path / "said"
     with said.open("w") as log:
-        parent = subprocess.Popen(command(manifest, output, "--jobs", "2"), stdout=log, stderr=log, start_new_session=True)
+        parent = subprocess.Popen(command(manifest, output), stdout=log, stderr=log, start_new_session=True)
     try:
         _wait_for(parent, moment, output)
         os.killpg(parent.pid, signal.SIGINT)

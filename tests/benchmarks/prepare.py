@@ -13,15 +13,12 @@ Prints one JSON object. `--peer-python` is a Python that has librosa, where this
 """
 
 import argparse
-import ctypes
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,6 @@ import soundfile
 
 KINDS = {"16 kHz mono": (16_000, 1), "48 kHz stereo": (48_000, 2)}
 PEER = Path(__file__).with_name("librosa_loader.py")
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 TARGET = 5.0  # times as many clips per second as librosa
 
 
@@ -60,35 +56,13 @@ class Command:
 def run_ours(manifest: Path, output: Path) -> Command:
     """Prepare a corpus in a process of its own, as a user would, and delete it."""
     command = [sys.executable, "-m", "sermtl", "prepare", "manifest", str(manifest), "-o", str(output)]
-    start = time.perf_counter()
     said = output.with_suffix(".log")
-    with said.open("w", encoding="utf-8") as log:
-        adopt_orphans()
-        child = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(child.pid, 0)
-    elapsed_s = time.perf_counter() - start
-    usages = [usage, *orphans_usages()]
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise SystemExit(f"prepare ended with exit code {child.returncode}: {said.read_text(encoding='utf-8').strip()}")
+    watched = [sys.executable, "-m", "tests.benchmarks.took", str(said), *command]
+    took = json.loads(subprocess.run(watched, stdout=subprocess.PIPE, check=True, text=True).stdout)
+    if took["exit_code"]:
+        raise SystemExit(f"prepare ended with exit code {took['exit_code']}: {said.read_text(encoding='utf-8').strip()}")
     output.unlink()
-    cpu_s = sum(usage.ru_utime + usage.ru_stime for usage in usages)
-    return Command(elapsed_s, cpu_s, max(usage.ru_maxrss for usage in usages) * 1024)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of what a command leaves: the server of its workers, with what these took, ends after it."""
-    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise SystemExit("this kernel does not tell what a command's workers took")
-
-
-def orphans_usages() -> Iterator[Any]:
-    """What each of them took, once it has ended."""
-    while True:
-        try:
-            yield os.wait4(-1, 0)[2]
-        except ChildProcessError:
-            return
+    return Command(took["elapsed_s"], took["cpu_s"], took["memory_bytes"])
 
 
 def run_peer(folder: Path, python: str) -> dict[str, Any] | None:
