@@ -55,13 +55,15 @@ print("after", flush=True)
 
 
 def test_a_page_tells_every_campaign_once(tmp_path: Path) -> None:
-    tally = Tally(Counter({"kill": 2, "in tell": 1}), 4, 1, {"nothing runs": (9, ["trial 3: RUNNING"])})
+    traceback = 'trial 3: RUNNING\n  File "/somebody/at/home/study/tell.py", line 3\n    tell(a/b)\nOSError'
+    tally = Tally(Counter({"kill": 2, "in tell": 1}), 4, 1, {"nothing runs": (9, [traceback])})
     keep(tmp_path, "--kills 3 --seed 1", tally)
     keep(tmp_path, "--kills 3 --seed 1", tally)
     page = keep(tmp_path, "--kills 3 --seed 2", tally).read_text()
     assert "# 6 blows" in page
     assert page.count("`--kills 3 --seed 1`") == 2  # its row, and its broken promise
     assert "| nothing runs | 18 | 2 |" in page
+    assert 'trial 3: RUNNING File "tell.py", line 3 tell(a/b) OSError' in page  # on one line, of nobody's machine
     for _, test in USUAL:
         file, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(), test

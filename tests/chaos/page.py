@@ -1,6 +1,7 @@
 """docs/chaos.md: campaigns as they went, each from its own run; docs/chaos.json holds them, so that one can be run again."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from sermtl.files import write_text
 from study.declare import versions
 from tests.chaos.campaign import Tally
 
+FOLDERS = re.compile(r"(?<![\w.])/(?:[^/\s\"']+/)+")
 SHOWN = ("code", "ray", "optuna", "mlflow")
 # What OptunaSearch + ASHAScheduler + MLflowLoggerCallback get wrong, and the test that this does not.
 USUAL = (
@@ -45,11 +47,16 @@ def keep(folder: Path, options: str, tally: Tally) -> Path:
         "starts": tally.starts,
         "studies": tally.studies,
         "promises": {promise: [count, len(wrong)] for promise, (count, wrong) in tally.found.items()},
-        "broken": [f"{promise}: {what[:300]}" for promise, (_, wrong) in tally.found.items() for what in wrong],
+        "broken": [f"{promise}: {_short(what)}" for promise, (_, wrong) in tally.found.items() for what in wrong],
     }
     write_text(path, json.dumps(campaigns, indent=1) + "\n")
     write_text(folder / "chaos.md", "\n".join(_lines(campaigns)) + "\n")
     return folder / "chaos.md"
+
+
+def _short(what: str) -> str:
+    """What was found, on one line, without the folders of the machine that it was found on."""
+    return FOLDERS.sub("", " ".join(what.split()))[-300:]
 
 
 def _lines(campaigns: dict[str, Any]) -> Iterator[str]:
