@@ -27,7 +27,7 @@ from study.recipe import recipe_differences
 from study.report import render
 from study.results import load_results
 from study.spend import first_runs
-from study.tables import Row, Table
+from study.tables import OF_RUNS, Row, Table
 from study.verdict import exact_digits
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 
@@ -138,7 +138,7 @@ def scores_tables(pair: Pair) -> list[Table]:
         rows = [Row((arm_words(key), *(_score(question, key) for question in both))) for key in keys]
         title = f"{question_short(both[0])}: test {score_words(both[0].score)}, %"
         columns = ("arm", *(study_name(pair, place) for place in (0, 1)))
-        tables.append(Table(title, columns, "wnn", tuple(rows), ("Mean ± standard deviation over confirm runs.",)))
+        tables.append(Table(title, columns, "wnn", tuple(rows), (OF_RUNS,)))
     return tables
 
 

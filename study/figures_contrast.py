@@ -220,7 +220,7 @@ def speakers_figure(question: QuestionResult, synthetic: bool) -> Drawing | None
     better = sum(value > 0 for value in values)
     title = f"{question_short(question)}: each test speaker's difference"
     span = f"from {points(ordered[0][1])} to {points(ordered[-1][1])} points"
-    description = f"{better} of {count(len(values), 'speaker')} did better with the second task; {span}."
+    description = f"{better} of {count(len(values), 'speaker')} did better in the multi-task arm; {span}."
     name = slug("speakers", question.header.name)
     with canvas(name, title, description, 2.9, synthetic) as drawn:
         axes = drawn.axes()

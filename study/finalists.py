@@ -79,6 +79,13 @@ def is_over(trials: Sequence[TrialRecord], header: StudyHeader) -> bool:
     )
 
 
+def reruns_never(trials: Sequence[TrialRecord], header: StudyHeader) -> int:
+    """How many of the reruns that a search may have it never will: its trials have ended, fewer than `finalists` complete."""
+    ended = sum(record.rerun_of is None for record in trials)
+    finalists, reruns = header.finalists
+    return max(finalists - len(settings_of(trials)), 0) * reruns if ended >= int(header.budget["trials"]) else 0
+
+
 class Kept:
     """Whose models one search keeps, told record by record: the best `most` first runs', and those of settings run again.
 

@@ -92,9 +92,12 @@ def speaker_words(c: Contrast) -> str:
     total, ordered = sum(of.values()), sorted(of, key=lambda speaker: (-of[speaker], speaker))
     low, high = ((total - of[left]) / (len(of) - 1) for left in (ordered[0], ordered[-1]))
     names = [short(speaker, 16) for speaker in (ordered[0], ordered[-1])]
+    mean = points(total / len(of))
+    apart = c.n_folds and mean != points(c.estimate)  # of folds of unlike size the mean of means is not all speakers' mean
+    of_folds = f" With all of them it is {mean}: Δ counts each {c.division} alike, however many speakers it has." if apart else ""
     return (
         f"The median speaker differs by {points(median(of.values()))} points; without any one speaker their mean is {points(low)} "
-        f"(without {names[0]}) to {points(high)} (without {names[1]})."
+        f"(without {names[0]}) to {points(high)} (without {names[1]}).{of_folds}"
     )
 
 

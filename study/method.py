@@ -70,7 +70,7 @@ def _confirm_words(results: Results) -> str:
     together = " on the train and dev parts together," if header.space.get("train_on_dev") else ""
     seeds = count(int(header.budget.get("seeds", 0)), "seed")
     words = f"Each arm {trained}{together} with {seeds}{fresh}, and {scored} once on {part}."
-    if again := sum((record.note or "").startswith(NOTE) for record in results.records):
+    if again := sum(record.look == 1 and (record.note or "").startswith(NOTE) for record in results.records):
         words += f" {again} of these runs had setting, seed and split of another and were not trained again, but have its result."
     parts = [split.parts for split in header.splits]
     if not fresh and any("train" in part for part in parts) and not any(part.get("dev", {}).get("clips") for part in parts):

@@ -1,7 +1,7 @@
 """How a study searched, in sentences: its trials and where they came from, its rungs, and how a winner was chosen."""
 
 from study.answer import Results
-from study.finalists import by_search, is_over
+from study.finalists import by_search, is_over, settings_of
 from study.origins import from_starts, origins
 from study.wording import count, listing, ordinal, score_words
 
@@ -70,7 +70,11 @@ def _finalists_words(results: Results) -> str:
     best, times = (f"best {finalists} settings", "each") if finalists > 1 else ("best setting", "")
     often = " ".join(filter(None, ({1: "once", 2: "twice"}.get(reruns, f"{reruns} times"), times)))
     were, won = (("was", "were")[finalists > 1], "won") if _searched(results) else (("is", "are")[finalists > 1], "wins")
-    return f" The {best} of each search {were} run again {often} on other seeds; the best mean of a setting's runs {won}."
+    few = [
+        len(settings_of(trials)) < finalists for trials in by_search(results.records).values() if is_over(trials, results.header)
+    ]
+    fewer = f" In {sum(few)} of {len(few)} searches fewer ran to their end." if any(few) else ""
+    return f" The {best} of each search {were} run again {often} on other seeds; the best mean of a setting's runs {won}.{fewer}"
 
 
 def _searched(results: Results) -> bool:

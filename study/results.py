@@ -5,6 +5,7 @@ Read are the header, the records, the confirm runs' Parquet files, `baselines.js
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sermtl.config import RunConfig
 from sermtl.split_lines import split_notes
@@ -31,6 +32,7 @@ from study.opened import noted
 from study.question import answer, declared_contrast
 from study.record import TrialRecord, read_records
 from study.scores import Run, read_runs
+from study.space_file import in_force
 from study.strangers import strange_table
 from study.wording import count, duration, sentence
 
@@ -85,7 +87,10 @@ def _own(header: StudyHeader, runs: Sequence[Run]) -> tuple[list[Run], list[str]
     return own, notes
 
 
-PAPERS = ("width", "clip_s", "bins", "frames", "frequency_scale", "amplitude", "evaluation_cuts", "mixup")
+PAPERS = (
+    *("weighting", "width", "clip_s", "bins", "frames", "frequency_scale", "amplitude", "normalise", "padding", "evaluation_cuts"),
+    *("optimizer", "mixup", "label_smoothing"),
+)
 
 
 def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
@@ -110,7 +115,18 @@ def _notes(header: StudyHeader, records: Sequence[TrialRecord]) -> list[str]:
 
 def _reduced(header: StudyHeader) -> list[str]:
     """What of the study's network, input and training is fixed to something else than the paper's, as one sentence."""
-    fixed = header.fixed
-    paper = {name: RunConfig.model_fields[name].default for name in PAPERS}
-    changed = [f"{name} {fixed[name]} (paper {paper[name]})" for name in PAPERS if fixed.get(name, paper[name]) != paper[name]]
+    changed, each = [], _fixed(header)
+    for name in PAPERS:
+        paper = RunConfig.model_fields[name].default
+        values = dict.fromkeys(fixed.get(name, paper) for fixed in each)
+        if set(values) != {paper}:
+            changed.append(f"{name} {' or '.join(map(str, values))} (paper {paper})")
     return [f"Not the paper's network, input and training: {', '.join(changed)}."] if changed else []
+
+
+def _fixed(header: StudyHeader) -> list[dict[str, Any]]:
+    """The knobs that are fixed in each question's runs."""
+    space, size = header.space, header.space.get("size", {})
+    file, tables = (space.get("fixed", {}), space.get("search", {})), (size.get("fixed", {}), size.get("search", {}))
+    own = [asked.get("fixed", {}) for asked in space.get("questions", {}).values()] or [{}]
+    return [in_force(*file, size=tables, own=one, overrides=space.get("overrides", {}))[0] for one in own]

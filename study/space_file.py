@@ -185,6 +185,10 @@ def _check_knobs(file: SpaceFile, path: Path) -> None:
     auxiliary = {task for question in file.questions.values() for task in question.auxiliary}
     said = {"label"} | {f"weight_{task}" for task in auxiliary}
     for number, start in enumerate(file.start):
+        for key in start:
+            if key.startswith("weight_") and key not in said | set(RunConfig.model_fields):
+                remedy = did_you_mean(key, sorted(said - {"label"} | {"weight_decay"}))
+                raise SpaceError(f"{path}: start[{number}]: {key!r} is of no question's auxiliary task, and no knob{remedy}")
         tables[f"start[{number}]"] = {key: value for key, value in start.items() if key not in said}
     for where, table in tables.items():
         check_knobs(f"{path}: {where}", list(table))

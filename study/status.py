@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
+from study.finalists import by_search, reruns_never
 from study.forecast import in_words, left_by_records_s, read_forecast
 from study.header import StudyHeader, check_folder, copy_path, header_path, planned_runs, read_header
 from study.ledger import record_folders
@@ -75,7 +76,12 @@ def report_path(folder: Path) -> Path:
 def read_standing(folder: Path) -> Standing:
     """Raises StudyError when the folder is not a study's."""
     header = read_header(folder)
-    return Standing(folder, header, wanted_runs(header, _seeds(folder, header)), lock_holder(folder))
+    wanted = wanted_runs(header, _seeds(folder, header))
+    if header.finalists[0]:
+        for (arm, _), trials in by_search(read_records(folder)).items():
+            if arm in wanted["search"]:
+                wanted["search"][arm] -= reruns_never(trials, header)
+    return Standing(folder, header, wanted, lock_holder(folder))
 
 
 def _seeds(folder: Path, header: StudyHeader) -> int:

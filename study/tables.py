@@ -15,6 +15,10 @@ from study.same_recipe import same_words
 from study.wording import arm_words, bare_p, interval, number, percent, points, score_words, searches_each, span, task_words
 
 Kind = Literal["", "strong", "quiet", "rule"]
+OF_RUNS = (  # beside means of whole test parts
+    "Mean ± standard deviation over confirm runs, each scored on its whole test part. The contrast is of each speaker's own "
+    "score: its means differ from these where speakers have few clips, or unlike numbers of them."
+)
 Baselines = dict[str, dict[str, float]]  # task -> 'chance', 'duration_only', 'chance_accuracy', 'duration_only_accuracy'
 
 
@@ -162,12 +166,8 @@ def arms_table(question: QuestionResult, baselines: Baselines, data: str = "") -
         if any(value is not None for value in values):
             rows.append(Row((words, "–", *map(percent, values)), "quiet"))
     columns = ("arm", "runs", *(f"{score_words(score)}, %" for score in scores))
-    notes = (
-        "Mean ± standard deviation over confirm runs, each scored on its whole test part. The contrast is of each speaker's own "
-        "score: its means differ from these where speakers have few clips, or unlike numbers of them.",
-    )
     title = f"{question_short(question)}: test scores of every confirmed arm"
-    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), notes + unlike_runs(question), data)
+    return Table(title, columns, "w" + "n" * (len(columns) - 1), tuple(rows), (OF_RUNS, *unlike_runs(question)), data)
 
 
 def _shown_scores(question: QuestionResult) -> list[str]:

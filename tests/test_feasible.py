@@ -93,6 +93,22 @@ def test_dev_must_be_able_to_choose(tmp_path: Path) -> None:
         feasible(read_space("emotion", "small"), partly)
 
 
+def test_a_dev_part_of_one_class_chooses_nothing(tmp_path: Path) -> None:
+    """Of two speakers in training and one in dev, that one's sex is all of dev's: who always guesses it has 100 %."""
+    four = make_tiny(tmp_path / "four.arrow", speakers=4)
+    written = Path("search_spaces/emotion.toml").read_text(encoding="utf-8")
+    of_sex = tmp_path / "sex.toml"
+    of_sex.write_text(
+        written.replace('main = "emotion"', 'main = "sex"')
+        .replace('"speaker"]', '"emotion"]')
+        .replace("speaker = ", "emotion = ")
+        .replace("weight_speaker", "weight_emotion")
+    )
+    with pytest.raises(SplitError, match=r"the dev part has one class of 'sex' alone, so that the search cannot choose; raise dev"):
+        feasible(read_space(str(of_sex), "small"), four)
+    assert feasible(read_space("emotion", "small"), four)
+
+
 def test_train_must_have_two_classes_and_test_two_speakers(tmp_path: Path) -> None:
     three = make_tiny(tmp_path / "three.arrow", speakers=3)  # one in each part
     with pytest.raises(SplitError, match=r"the training part has 1 class\(es\) of 'speaker'"):
@@ -107,6 +123,14 @@ def test_draws_that_are_all_the_same_are_refused(crema_d_like: Corpus) -> None:
     tfds = read_space("mtl", "small", fixed={"split": "tfds"}, draws=draws)
     with pytest.raises(SplitError, match=r"2 draws of the split give 1 different one\(s\), tfds; leave --draws out"):
         feasible(tfds, crema_d_like)
+
+
+def test_draws_whose_parts_are_the_same_people_are_refused(tmp_path: Path) -> None:
+    """Of so few speakers every seed finds the same best balanced parts, under a name of its own."""
+    six = make_tiny(tmp_path / "six.arrow", speakers=6)
+    drawn = read_space("emotion", "small", draws=tuple({"split_seed": seed} for seed in range(8)))
+    with pytest.raises(SplitError, match=r"8 draws of the split give [1-7] different one\(s\), .*; use --folds instead"):
+        feasible(drawn, six)
 
 
 @pytest.fixture

@@ -124,6 +124,16 @@ def test_what_a_few_speakers_do_is_said(question: QuestionResult) -> None:
     assert said(a=-0.04, b=-0.05) == ""
 
 
+def test_a_mean_of_folds_is_told_apart_from_the_mean_of_their_speakers(question: QuestionResult) -> None:
+    """One fold of three speakers, one of one: the mean of the folds' means is -0.01, that of the speakers +0.02."""
+    of = {"a": 0.05, "b": 0.05, "c": 0.05, "d": -0.07}
+    unlike = replace(question.contrast, n_folds=2, division="fold", speaker_differences=of, estimate=-0.01)
+    said = "With all of them it is +2.0: Δ counts each fold alike, however many speakers it has."
+    assert answer(replace(question, contrast=unlike)).speakers.endswith(said)
+    for alike in (replace(unlike, estimate=0.02), replace(unlike, n_folds=0)):
+        assert "alike" not in answer(replace(question, contrast=alike)).speakers
+
+
 def test_the_headline_reads_as_the_verdict_says(question: QuestionResult) -> None:
     """A difference that is just short of the margin is not printed as the margin, and an end just above 0 not as 0."""
     short = replace(question.contrast, estimate=0.0197, low=0.0003, high=0.0391, margin=0.02, verdict="cannot tell")

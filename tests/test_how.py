@@ -88,6 +88,10 @@ def test_runs_that_were_not_trained_again_are_counted(results: Results) -> None:
     assert confirmed
     told = " ".join(how_words(replace(results, records=records)))
     assert f" {confirmed} of these runs had setting, seed and split of another and were not trained again" in told
+    later = [replace(r, look=2) if r.identity.seed == 1000 else r for r in records]  # these runs: of the declared seeds
+    declared = sum(record.note is not None and record.look == 1 for record in later)
+    assert f" {declared} of these runs had" in " ".join(how_words(replace(results, records=later)))
+    assert 0 < declared < confirmed
 
 
 def test_of_a_space_that_cannot_be_read_nothing_is_said(results: Results) -> None:

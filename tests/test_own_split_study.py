@@ -49,9 +49,9 @@ def own_clips() -> list[Clip]:
         clip.labels["session"] = f"Ses0{speaker % SESSIONS + 1}"
         clip.labels["partition"] = "train" if speaker < 6 else "dev" if speaker < 9 else "test"
         clip.labels["no_dev"] = "train" if speaker < 9 else "test"
-        clip.labels["by_clip"] = (None, "test", "dev", *["train"] * 9)[place]
+        clip.labels["by_clip"] = (None, "test", "dev", *["train"] * 9)[(place + 4 * speaker) % 12]  # emotions in turn
         clip.labels["mixed"] = (
-            "train" if speaker < 8 else (["dev", "test", "test"] + ["train"] * 9)[place] if speaker < 9 else "test"
+            "train" if speaker < 8 else (["dev", "test", "test"] + ["train"] * 8 + ["dev"])[place] if speaker < 9 else "test"
         )
     return clips
 

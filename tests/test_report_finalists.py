@@ -10,6 +10,7 @@ import pytest
 from study.answer import Results
 from study.compare import spend_table as spend_beside
 from study.figures import search_trials
+from study.finalists import by_search, settings_of
 from study.first_screen import answer
 from study.method import how_words
 from study.report import write_report
@@ -110,12 +111,25 @@ def test_the_design_says_how_the_winners_were_chosen(results: Results) -> None:
         in words
     )
     assert "in no figure" in search_words(results)[0]
+    assert "searches fewer" not in words
     one = replace(results, header=replace(results.header, budget={**results.header.budget, "finalists": 1, "reruns": 1}))
     assert "The best setting of each search was run again once on other seeds; the" in how_words(one)[0]
     none = replace(results, header=replace(results.header, budget={**results.header.budget, "finalists": 0}))
     assert "run again" not in how_words(none)[0] + search_words(none)[0]
     under_way = replace(results, records=[record for record in results.records if record.rerun_of is None])
     assert "each search are run again twice each on other seeds; the best mean of a setting's runs wins." in how_words(under_way)[0]
+
+
+def test_a_search_of_which_too_few_settings_ran_to_their_end_is_told_of(results: Results) -> None:
+    """Its trials were pruned or failed but for one: that one was run again, and nothing else could be."""
+    kept = by_search(results.records)["emotion.mtl", 1]
+    best = settings_of(kept)[0].first.identity.number
+    ended = [r for r in kept if r.rerun_of in (None, best)]
+    cut = [r if best in (r.identity.number, r.rerun_of) else replace(r, state="PRUNED", value=None) for r in ended]
+    others = [r for r in results.records if r not in kept]
+    words = how_words(replace(results, records=[*others, *cut]))[0]
+    assert "each search were run again twice each on other seeds; the best mean of a setting's runs won. In 1 of 4" in words
+    assert "In 1 of 4 searches fewer ran to their end." in words
 
 
 def test_the_page_and_its_data_have_them(folder: Path) -> None:

@@ -411,6 +411,22 @@ def test_what_is_not_the_papers_is_said(tmp_path: Path) -> None:
     assert any("heard in training" in note for note in notes)
 
 
+def test_how_losses_were_weighed_is_said_where_it_is_not_the_papers_sum(tmp_path: Path) -> None:
+    """Fixed for the whole study or by a question of its own; a knob that is searched is in the winners' settings."""
+    header = fake_study(tmp_path)
+    start = "Not the paper's network, input and training: "
+
+    def said(**space: object) -> list[str]:
+        write_header(tmp_path, replace(header, space=space))
+        return [note.removeprefix(start) for note in load_results(tmp_path).notes if note.startswith(start)]
+
+    assert said(fixed={"weighting": "pcgrad"}) == ["weighting pcgrad (paper fixed)."]
+    questions = {"emotion": {"fixed": {"weighting": "adversarial"}}, "speaker": {}}
+    assert said(questions=questions) == ["weighting adversarial or fixed (paper fixed)."]
+    assert said(questions=questions, overrides={"weighting": "fixed"}) == []
+    assert said(fixed={"width": 0.5}, size={"search": {"width": {"choices": [0.5, 1.0]}}}) == []
+
+
 def test_a_question_has_no_verdict_before_its_last_declared_run(tmp_path: Path) -> None:
     fake_study(tmp_path, trials=2, seeds=5, speakers=12, questions=("emotion",), confirm=("mtl", "control"))
     last = next(r for r in read_records(tmp_path) if r.identity.arm == "emotion.mtl" and r.identity.seed == 1004)

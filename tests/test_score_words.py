@@ -204,4 +204,4 @@ def test_speakers_differences_have_real_minus_signs_and_their_signs(tmp_path: Pa
     contrast = replace(question.contrast, speaker_differences={"a": -0.15, "b": 0.011, "c": -0.0001})
     drawn = speakers_figure(replace(question, contrast=contrast), False)
     assert drawn is not None
-    assert drawn.description == "1 of 3 speakers did better with the second task; from −15.0 to +1.1 points."
+    assert drawn.description == "1 of 3 speakers did better in the multi-task arm; from −15.0 to +1.1 points."

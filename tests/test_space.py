@@ -102,6 +102,16 @@ def test_start_points_keep_only_what_a_size_reaches(write) -> None:  # type: ign
         ("margin = 0.02", "", "questions.emotion lacks the key 'margin'"),
         ("margin", "margins", "margin"),
         ("[weights]\nspeaker", "[weights]\nspeakers", "weights: 'speakers' is no question's auxiliary task; did you mean"),
+        (
+            "[weights]",
+            "[[start]]\nweight_sex = 1.0\n[weights]",
+            "start[0]: 'weight_sex' is of no question's auxiliary task, and no knob",
+        ),
+        (
+            "[weights]",
+            "[[start]]\nweight_decy = 1.0\n[weights]",
+            "'weight_decy' is of no question's auxiliary task, and no knob; did you mean 'weight_decay'",
+        ),
         ('auxiliary = ["speaker"]', "auxiliary = []", "auxiliary"),
         ("[size.small]", "[fixed]\nepochs = 3\n[size.small]", "the file: 'epochs' is both fixed and searched; take it out of one"),
         ("[search]", "[serch]", "'serch' is not a key of the file; did you mean 'search'?"),

@@ -130,6 +130,22 @@ def test_a_finished_study_shows_its_report(folder: Path) -> None:
     assert "opened; the search is closed" in text
 
 
+def test_reruns_that_there_is_no_setting_for_are_not_waited_for(tmp_path: Path) -> None:
+    """Two of three trials are to be run again, but one alone ran to its end: the search has four runs, not five."""
+    folder = tmp_path / "few"
+    new_study(
+        folder,
+        budget={"trials": 3, "seeds": 1, "searches": 1, "finalists": 2, "reruns": 1},
+        confirm=("emotion.mtl", "emotion.control"),
+    )
+    keep(folder, make_record(identity(0)))
+    keep(folder, make_record(identity(1), "PRUNED", epochs=1))
+    assert read_standing(folder).wanted["search"] == {"emotion.mtl": 5, "emotion.control": 5}  # a third may yet complete
+    keep(folder, make_record(identity(2), "FAILED", epochs=1))
+    keep(folder, make_record(identity(3), rerun_of=0))
+    assert read_standing(folder).wanted["search"] == {"emotion.mtl": 4, "emotion.control": 5}
+
+
 def test_a_further_look_wants_more_runs(folder: Path) -> None:
     (folder / "opened.json").write_text('{"looks": [2, 4]}')
     assert read_standing(folder).wanted["confirm"] == {"emotion.mtl": 4, "emotion.control": 4}
