@@ -17,7 +17,7 @@ from sermtl.corpus_lines import SHOWN_PER_KIND, defect_lines, opening
 from sermtl.errors import CorpusError, Parser, did_you_mean, one_line
 from sermtl.fetch import open_corpus
 from sermtl.files import whole_file
-from sermtl.split_lines import print_split, split_configs
+from sermtl.split_lines import print_splits, split_configs
 from sermtl.splits import SPLIT_KNOBS
 from sermtl.tasks import age_band
 
@@ -41,9 +41,7 @@ def main(argv: list[str]) -> int:
     _print_defects(console, corpus, None if options.defects else SHOWN_PER_KIND)
     if corpus.votes:
         console.print(votes_table(corpus.votes))
-    refused: set[str] = set()
-    for config in configs:
-        print_split(console, corpus, config, refused)
+    print_splits(console, corpus, configs)
     if options.plot:
         console.print(f"spectrograms: {options.plot}")
     return 0

@@ -141,7 +141,8 @@ def heard(path: Path) -> tuple[NDArray[np.int16], list[str]]:
     if len(samples) == 0:
         raise CorpusError(f"{path}: holds no samples; give an audio file with sound in it")
     if (samples == samples[0]).all():
-        raise CorpusError(f"{path}: is silent (every sample is {samples[0]}); give an audio file with sound in it")
+        remedy = "give an audio file with sound in it (channels are averaged)"
+        raise CorpusError(f"{path}: is silent (every sample is {samples[0]}); {remedy}")
     flaw = examine(samples)
     return samples, [*([f"{flaw[0]}: {flaw[1]}"] if flaw else []), *([remark] if remark else [])]
 

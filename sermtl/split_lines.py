@@ -1,6 +1,7 @@
 """A split in words: which ones `inspect` shows, what each part holds, and what it lacks."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
@@ -36,15 +37,26 @@ def split_configs(asked: dict[str, Any], draws: int) -> list[RunConfig]:
     return [first.replace(split_seed=first.split_seed + draw) for draw in range(draws)]
 
 
-def print_split(console: Console, corpus: Corpus, config: RunConfig, refused: set[str]) -> None:
-    """Print a split, or why it cannot be made, each reason once."""
-    try:
-        split: Split = make_split(corpus, config)
-    except SplitError as error:
-        if str(error) not in refused:
-            console.print(f"\nno split: {error}")
-        refused.add(str(error))
-        return
+def print_splits(console: Console, corpus: Corpus, configs: Sequence[RunConfig]) -> None:
+    """Print each split, or why it cannot be made, each reason once; of several with the same parts the first."""
+    refused: set[str] = set()
+    shown: dict[tuple[bytes, ...], str] = {}
+    for config in configs:
+        try:
+            split = make_split(corpus, config)
+        except SplitError as error:
+            if str(error) not in refused:
+                console.print(f"\nno split: {error}")
+            refused.add(str(error))
+            continue
+        first = shown.setdefault(tuple(corpus.part(split, part).tobytes() for part in ("train", "dev")), split.id)
+        if first == split.id:
+            _print_split(console, corpus, config, split)
+        else:
+            console.print(f"\nsplit {split.id}: the same as {first}, so no other draw; --folds tests other speakers")
+
+
+def _print_split(console: Console, corpus: Corpus, config: RunConfig, split: Split) -> None:
     description = split.describe(corpus)
     console.print(
         f"\nsplit {split.id}, what a run would use by default" if config == make_config({}) else f"\nsplit {split.id}", markup=False

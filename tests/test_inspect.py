@@ -85,6 +85,18 @@ def test_a_part_without_clips_lacks_no_emotion() -> None:
     assert absent_emotions({"train": all_here, "dev": {"clips": 0, "emotion": {}}, "test": all_here}) == []
 
 
+def test_draws_that_are_one_are_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a few unlike speakers every seed finds the same best balanced parts."""
+    clips = [clip for number, clip in enumerate(tiny_clips()) if number % 12 <= number // 12]
+    write_corpus(tmp_path / "few.arrow", clips, name="few", source={})
+    assert main([str(tmp_path / "few.arrow"), "--draws", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("test speakers: ") == 1
+    assert [line for line in printed.splitlines() if "the same as" in line] == [
+        f"split speaker-s{seed}: the same as speaker-s0, so no other draw; --folds tests other speakers" for seed in (1, 2)
+    ]
+
+
 def test_an_emotion_of_one_speaker_is_said_with_every_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = list(tiny_clips(6))
     for clip in clips[:2]:
