@@ -202,7 +202,7 @@ class Run:
                 partners = task_loss(logits[task], labels[task][mixture.partner], counts[task], config.label_smoothing)
                 losses[task] = mixture.share * loss + (1 - mixture.share) * partners
         self.optimizer.zero_grad(set_to_none=True)
-        total = self.weighting.backward(losses, list(self.network.trunk.parameters()))
+        total = self.weighting.backward(losses, list(self.network.trunk.parameters()), counts)
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         self.optimizer.step()
