@@ -38,5 +38,9 @@ def _groups(corpus: Corpus, indices: NDArray[np.int64], placebo: str) -> list[ND
     columns = [name for name in WITHIN if name in corpus.columns]
     if not columns:
         raise ConfigError("placebo = 'permuted_within' needs a sex or sentence column, and this corpus has neither; use 'permuted'")
-    keys = np.array(["/".join(str(corpus.column(name)[index]) for name in columns) for index in indices])
-    return [indices[keys == key] for key in np.unique(keys)]
+    values = [corpus.column(name)[indices] for name in columns]
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, *key in zip(indices.tolist(), *values, strict=True):
+        groups.setdefault(tuple(map(str, key)), []).append(index)
+    # in this order the groups draw; a sentence may hold a '/', so the joined text alone does not tell them apart
+    return [np.array(groups[key]) for key in sorted(groups, key=lambda key: ("/".join(key), key))]

@@ -7,6 +7,7 @@ from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
 from sermtl.placebo import training_labels
 from sermtl.tasks import make_task
+from tests.labelled import Labelled
 
 INDICES = np.arange(0, 100)
 
@@ -40,3 +41,12 @@ def test_within_keeps_sex_and_sentence(tiny_corpus: Corpus) -> None:
 def test_once_per_seed(tiny_corpus: Corpus) -> None:
     assert np.array_equal(labels(tiny_corpus, "permuted"), labels(tiny_corpus, "permuted"))
     assert not np.array_equal(labels(tiny_corpus, "permuted"), labels(tiny_corpus, "permuted", seed=1))
+
+
+def test_groups_whose_joined_names_are_alike_stay_apart() -> None:
+    """'a' x 'b/c' and 'a/b' x 'c': permuted together, labels would leave their sex and their sentence."""
+    sex, sentence = np.array(["a", "a/b"] * 20, dtype=object), np.array(["b/c", "c"] * 20, dtype=object)
+    corpus = Labelled({"sex": sex, "sentence": sentence, "mood": np.array(list("xy" * 20), dtype=object)}, np.ones(40))
+    task = make_task("mood", corpus)  # each group has one mood: within it there is nothing to permute
+    config = RunConfig(auxiliary={"mood": 1.0}, placebo="permuted_within")
+    assert np.array_equal(training_labels(task, corpus, np.arange(40), config), task.labels)
