@@ -13,6 +13,7 @@ from sermtl.errors import CheckpointError, ConfigError, Parser
 from sermtl.evaluate import evaluate, make_pairs, metric_name
 from sermtl.fetch import open_corpus
 from sermtl.files import check_target, no_folder, write_text
+from sermtl.placebo import placebo_notes
 from sermtl.split_lines import split_notes
 from sermtl.splits import make_split
 from sermtl.tasks import make_tasks
@@ -36,12 +37,13 @@ def main(argv: list[str]) -> int:
     if options.threads is not None and not 1 <= options.threads <= 1024:
         raise ConfigError(f"--threads must be between 1 and 1024, but got {options.threads}")
     split = make_split(corpus, config)
-    make_tasks(config.tasks, corpus)  # refuses a task without labels before anything is written
+    tasks = make_tasks(config.tasks, corpus)  # refuses a task without labels before anything is written
     described = split.describe(corpus)
     parts = ", ".join(f"{part} {facts['clips']}" for part, facts in described.items())
     synthetic = " (synthetic)" if corpus.synthetic else ""
     print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
-    for note in split_notes(split.kind, described, len(corpus)):
+    notes = split_notes(split.kind, described, len(corpus)) + placebo_notes(tasks, corpus, corpus.part(split, "train"), config)
+    for note in notes:
         print(f"note: {note}", flush=True)
     with _held(options.out):
         resume_from = checkpoint if checkpoint.exists() else None

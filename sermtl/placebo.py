@@ -32,6 +32,15 @@ def training_labels(task: Task, corpus: Corpus, indices: NDArray[np.int64], conf
     return labels
 
 
+def placebo_notes(tasks: tuple[Task, ...], corpus: Corpus, indices: NDArray[np.int64], config: RunConfig) -> list[str]:
+    """What must be said of a placebo run: auxiliary tasks that it trains on their true labels, as sex within sex."""
+    if config.placebo == "none":
+        return []
+    labels = {task.name: training_labels(task, corpus, indices, config) for task in tasks if config.auxiliary.get(task.name)}
+    same = [task.name for task in tasks if task.name in labels and np.array_equal(labels[task.name], task.labels)]
+    return [f"placebo = {config.placebo!r} leaves the labels of {name!r} as they are, so it is no placebo of that" for name in same]
+
+
 def _groups(corpus: Corpus, indices: NDArray[np.int64], placebo: str) -> list[NDArray[np.int64]]:
     if placebo == "permuted":
         return [indices]
