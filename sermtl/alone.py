@@ -10,16 +10,17 @@ from pathlib import Path
 from sermtl.config import RunConfig, read_config, write_config
 from sermtl.device import pick_device
 from sermtl.errors import CheckpointError, ConfigError, Parser
-from sermtl.evaluate import evaluate, make_pairs
+from sermtl.evaluate import evaluate, make_pairs, metric_name
 from sermtl.fetch import open_corpus
 from sermtl.files import check_target, no_folder, write_text
+from sermtl.placebo import placebo_notes
 from sermtl.split_lines import split_notes
 from sermtl.splits import make_split
 from sermtl.tasks import make_tasks
 from sermtl.train import EpochResult, Run, epochs
 
 CHECKPOINT_S = 30.0  # a checkpoint is due after an epoch or this long, whichever is longer
-SHOWN_SCORES = ("emotion_accuracy", "emotion_uar", "speaker_accuracy", "speaker_eer", "speaker_top1")
+SHOWN_SCORES = ("emotion_accuracy", "emotion_uar", "speaker_accuracy", "speaker_eer", "speaker_top1")  # beside the main task's
 
 
 def main(argv: list[str]) -> int:
@@ -36,12 +37,13 @@ def main(argv: list[str]) -> int:
     if options.threads is not None and not 1 <= options.threads <= 1024:
         raise ConfigError(f"--threads must be between 1 and 1024, but got {options.threads}")
     split = make_split(corpus, config)
-    make_tasks(config.tasks, corpus)  # refuses a task without labels before anything is written
+    tasks = make_tasks(config.tasks, corpus)  # refuses a task without labels before anything is written
     described = split.describe(corpus)
     parts = ", ".join(f"{part} {facts['clips']}" for part, facts in described.items())
     synthetic = " (synthetic)" if corpus.synthetic else ""
     print(f"{corpus.name}{synthetic}: {len(corpus)} clips, split {split.id} ({parts}), on {device}", flush=True)
-    for note in split_notes(split.kind, described, len(corpus)):
+    notes = split_notes(split.kind, described, len(corpus)) + placebo_notes(tasks, corpus, corpus.part(split, "train"), config)
+    for note in notes:
         print(f"note: {note}", flush=True)
     with _held(options.out):
         resume_from = checkpoint if checkpoint.exists() else None
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
         saved = time.monotonic()
         try:
             for result in epochs(config, corpus, split=split, device=device, resume_from=resume_from, threads=options.threads):
-                print(_line(result, config.epochs), flush=True)
+                print(_line(result, config), flush=True)
                 if result.epoch == config.epochs or time.monotonic() - saved >= CHECKPOINT_S:
                     result.run.save(checkpoint)
                     saved = time.monotonic()
@@ -109,11 +111,17 @@ def _parser() -> Parser:
     return parser
 
 
-def _line(result: EpochResult, total: int) -> str:
-    scores = "  ".join(f"{name} {result.scores[name]:.3f}" for name in SHOWN_SCORES if name in result.scores)
+def _shown(scores: dict[str, float], config: RunConfig) -> str:
+    """Of all scores the main task's, and what is usually asked for."""
+    mains = [metric_name(f"{config.main}_{score}") for score in ("accuracy", "uar")]
+    return "  ".join(f"{name} {scores[name]:.3f}" for name in dict.fromkeys([*mains, *SHOWN_SCORES]) if name in scores)
+
+
+def _line(result: EpochResult, config: RunConfig) -> str:
+    scores = _shown(result.scores, config) or "none"
     losses = "  ".join(f"{name} {value:.3f}" for name, value in result.losses.items() if name != "total")
     seconds = result.seconds_train + result.seconds_evaluate
-    return f"epoch {result.epoch}/{total}  loss {result.losses['total']:.4f} ({losses})  dev: {scores or 'none'}  {seconds:.1f} s"
+    return f"epoch {result.epoch}/{config.epochs}  loss {result.losses['total']:.4f} ({losses})  dev: {scores}  {seconds:.1f} s"
 
 
 def _finish(folder: Path, result: EpochResult, test: bool) -> None:
@@ -123,7 +131,7 @@ def _finish(folder: Path, result: EpochResult, test: bool) -> None:
     if test:
         scores = test_scores(result.run)
         write_text(folder / "test.json", json.dumps(scores, indent=1) + "\n")
-        print("test: " + "  ".join(f"{name} {value:.3f}" for name, value in scores.items() if name in SHOWN_SCORES))
+        print(f"test: {_shown(scores, result.run.config)}")
 
 
 def test_scores(run: Run) -> dict[str, float]:

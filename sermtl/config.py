@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sermtl.errors import ConfigError, did_you_mean
 from sermtl.files import existing_file
@@ -116,6 +116,15 @@ class RunConfig(BaseModel):
         False, description="train on the dev part too, once the settings are chosen; there are then no dev scores [P: no dev part]"
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what Python takes for 0 and 1: `epochs = true` would be one epoch."""
+        values = value.values() if isinstance(value, dict) else [value]
+        if cls.model_fields[str(info.field_name)].annotation not in (bool, str) and any(isinstance(item, bool) for item in values):
+            raise ValueError("true and false are no numbers")
+        return value
+
     @field_validator("auxiliary")
     @classmethod
     def _weights_in_bounds(cls, weights: dict[str, float]) -> dict[str, float]:
@@ -141,7 +150,8 @@ class RunConfig(BaseModel):
     @model_validator(mode="after")
     def _fits_together(self) -> "RunConfig":
         if self.main in self.auxiliary:
-            raise ValueError(f"{self.main!r} is the main task; it cannot be auxiliary too")
+            # said in full: who names the speaker as the main task has not written down that it is auxiliary by default
+            raise ValueError(f"{self.main!r} is the main task; it cannot be auxiliary too; give auxiliary = {{}} for none")
         if self.frequency_scale == "linear" and self.bins > self.n_fft // 2 + 1:
             raise ValueError(f"bins = {self.bins} needs n_fft of at least {2 * (self.bins - 1)}, but got {self.n_fft}")
         if self.window_samples > self.n_fft:

@@ -6,7 +6,6 @@ on a sentence-disjoint split by identification, top-1 and top-5.
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from sermtl.errors import CorpusError, DivergedError
 from sermtl.pairs import HasClips, Pairs, make_pairs
-from sermtl.tasks import Task, age_band
+from sermtl.tasks import Task, age_band, metric_name
 from sermtl.verification import Verification, speaker_scores_from_pairs, verify
 
 __all__ = [
@@ -98,11 +97,6 @@ def objective(task: str, speaker_disjoint: bool) -> str:
     if task == "speaker":
         return "speaker_verification" if speaker_disjoint else "speaker_top1"
     return metric_name(f"{task}_uar")
-
-
-def metric_name(text: str) -> str:
-    """A score's name with every character MLflow does not take in a metric's name replaced by '_'."""
-    return re.sub(r"[^A-Za-z0-9_\-. ]", "_", text)[:200]
 
 
 def evaluate(

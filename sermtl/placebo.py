@@ -32,11 +32,24 @@ def training_labels(task: Task, corpus: Corpus, indices: NDArray[np.int64], conf
     return labels
 
 
+def placebo_notes(tasks: tuple[Task, ...], corpus: Corpus, indices: NDArray[np.int64], config: RunConfig) -> list[str]:
+    """What must be said of a placebo run: auxiliary tasks that it trains on their true labels, as sex within sex."""
+    if config.placebo == "none":
+        return []
+    labels = {task.name: training_labels(task, corpus, indices, config) for task in tasks if config.auxiliary.get(task.name)}
+    same = [task.name for task in tasks if task.name in labels and np.array_equal(labels[task.name], task.labels)]
+    return [f"placebo = {config.placebo!r} leaves the labels of {name!r} as they are, so it is no placebo of that" for name in same]
+
+
 def _groups(corpus: Corpus, indices: NDArray[np.int64], placebo: str) -> list[NDArray[np.int64]]:
     if placebo == "permuted":
         return [indices]
     columns = [name for name in WITHIN if name in corpus.columns]
     if not columns:
         raise ConfigError("placebo = 'permuted_within' needs a sex or sentence column, and this corpus has neither; use 'permuted'")
-    keys = np.array(["/".join(str(corpus.column(name)[index]) for name in columns) for index in indices])
-    return [indices[keys == key] for key in np.unique(keys)]
+    values = [corpus.column(name)[indices] for name in columns]
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, *key in zip(indices.tolist(), *values, strict=True):
+        groups.setdefault(tuple(map(str, key)), []).append(index)
+    # in this order the groups draw; a sentence may hold a '/', so the joined text alone does not tell them apart
+    return [np.array(groups[key]) for key in sorted(groups, key=lambda key: ("/".join(key), key))]

@@ -4,6 +4,7 @@ A clip longer than the model's clip_s is cut as in evaluation: at its centre, or
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from sermtl.checkpoint import read_weights
 from sermtl.config import RunConfig, make_config
 from sermtl.defects import examine
 from sermtl.device import pick_device
-from sermtl.errors import CheckpointError, ConfigError, CorpusError, Parser, one_line
+from sermtl.errors import CheckpointError, ConfigError, CorpusError, DivergedError, Parser, one_line
 from sermtl.features import FrontEnd
 from sermtl.forward import evaluation_places, mean_logits
 from sermtl.model import VGGVox
@@ -45,7 +46,10 @@ class Predictor:
 
     @torch.inference_mode()
     def all_probabilities(self, waveform: NDArray[np.int16]) -> dict[str, dict[str, float]]:
-        """Task -> class -> probability of one waveform (n,) int16, 16 kHz mono, n >= 1. Tasks in the model's order."""
+        """Task -> class -> probability of one waveform (n,) int16, 16 kHz mono, n >= 1. Tasks in the model's order.
+
+        Raises DivergedError for a model whose weights are finite, but not what comes of them.
+        """
         if waveform.ndim != 1 or waveform.dtype != np.int16 or len(waveform) == 0:
             raise ValueError(f"a waveform is a non-empty (n,) int16 array, but got {waveform.dtype} {waveform.shape}")
         size = self.config.clip_samples
@@ -55,6 +59,8 @@ class Predictor:
         waves, valid = cut(torch.from_numpy(waveform.copy()), starts, lengths.clamp(max=size), size, self.config.padding)
         logits, _ = self._network(*self._front_end(waves.to(self.device), valid.to(self.device)))
         means = {task: mean_logits(list(values)).exp().tolist() for task, values in logits.items()}
+        if not all(math.isfinite(value) for values in means.values() for value in values):
+            raise DivergedError("the model's probabilities are not finite: its run has diverged; lower the learning rate")
         return {task: dict(zip(names, means[task], strict=True)) for task, names in self.classes.items()}
 
     def probabilities(self, waveform: NDArray[np.int16]) -> dict[str, float]:

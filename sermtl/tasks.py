@@ -3,14 +3,15 @@
 Any label column of a corpus is a task of the same name; `age_band` is derived from `age`.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sermtl.errors import ConfigError, did_you_mean
+from sermtl.errors import ConfigError, SplitError, did_you_mean
 
 AGE_BANDS_YEARS = ((0, 30, "under 30"), (30, 40, "30-39"), (40, 50, "40-49"), (50, 200, "50 and over"))
 Owner = TypeVar("Owner")
@@ -93,5 +94,25 @@ def make_task(name: str, corpus: HasColumns) -> Task:
 
 
 def make_tasks(names: tuple[str, ...], corpus: HasColumns) -> tuple[Task, ...]:
-    """The tasks of those names, in order. Raises ConfigError."""
+    """The tasks of those names, in order. Raises ConfigError, also for two whose scores would have one name."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(metric_name(name), name)) != name:
+            raise ConfigError(
+                f"{other!r} and {name!r} would have scores of one name, {metric_name(f'{name}_uar')!r}; rename one of the columns"
+            )
     return tuple(make_task(name, corpus) for name in names)
+
+
+def metric_name(text: str) -> str:
+    """A score's name with every character MLflow does not take in a metric's name replaced by '_'."""
+    return re.sub(r"[^A-Za-z0-9_\-. ]", "_", text)[:200]
+
+
+def check_labelled(tasks: Sequence[Task], indices: NDArray[np.int64], split: str) -> None:
+    """Raise SplitError for a task without two classes to tell apart in training: its loss would be 0, as if all were learned."""
+    for task in tasks:
+        if len(classes := set(task.labels[indices].tolist()) - {-1}) < 2:
+            raise SplitError(
+                f"the training part of split {split!r} has {len(classes)} class(es) of {task.name!r}; a task needs at least 2"
+            )

@@ -31,7 +31,7 @@ from sermtl.model import VGGVox, dropout, part_generator
 from sermtl.optimizer import learning_rate, make_optimizer
 from sermtl.placebo import training_labels
 from sermtl.splits import make_split
-from sermtl.tasks import Task, make_tasks
+from sermtl.tasks import Task, check_labelled, make_tasks
 from sermtl.weighting import Weighting, task_loss
 
 GENERATORS = ("order", "cuts", "masks", "mixup")  # CPU generators; dropout's lives on the device
@@ -125,6 +125,7 @@ class Run:
             self._train, self._dev = np.union1d(self._train, self._dev), self._dev[:0]
         if len(self._train) < 2:
             raise SplitError(f"the training part of split {split.id!r} has {len(self._train)} clip(s); training needs at least 2")
+        check_labelled([task for task in self.tasks if task.name in self.weighting.trained], self._train, split.id)
         self._batches = Batches(corpus, config, device)
         self._labels = {task.name: self._training_labels(task) for task in self.tasks}
         self._pairs: Pairs | None = None
@@ -202,7 +203,7 @@ class Run:
                 partners = task_loss(logits[task], labels[task][mixture.partner], counts[task], config.label_smoothing)
                 losses[task] = mixture.share * loss + (1 - mixture.share) * partners
         self.optimizer.zero_grad(set_to_none=True)
-        total = self.weighting.backward(losses, list(self.network.trunk.parameters()))
+        total = self.weighting.backward(losses, list(self.network.trunk.parameters()), counts)
         if config.gradient_clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), config.gradient_clip)
         self.optimizer.step()
@@ -214,8 +215,9 @@ class Run:
     # ---- evaluation ----------------------------------------------------------------------------------------------
 
     def evaluate_dev(self) -> Scores:
-        """The scores on dev; none where the split has no dev part."""
+        """The scores on dev; none where the split has no dev part. Raises DivergedError."""
         if len(self._dev) == 0:
+            evaluate(self.predict(self._train[:1]), self.tasks, False)  # no loss tells of the last step, but what a clip comes to
             return Scores({}, {}, None)
         if self._pairs is None and self.split.speaker_disjoint:
             self._pairs = make_pairs(self.corpus, self._dev, self.config.split_seed)

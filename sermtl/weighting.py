@@ -5,7 +5,7 @@ formula as published, and a weight of 0 leaves a task out of training altogether
 
     fixed        L_main + sum w_k L_k                                                          [the paper: w = 1]
     scale        sum w_k L_k / ln C_k, C_k classes: every task begins at about 1
-    uncertainty  sum w_k (exp(-s_k) L_k + s_k / 2), s_k learned from 0                         [Kendall 2018, classification]
+    uncertainty  sum w_k (exp(-s_k) L_k + s_k / 2), s_k learned from 0, of tasks with labels   [Kendall 2018, classification]
     dwa          w_k K softmax_k(r_k / 2), r_k = L_k(t-1) / L_k(t-2); 1 in the first two epochs    [Liu 2019]
     random       w_k K softmax(N(0, I)), drawn each step                                           [Lin 2021]
     pcgrad       where g_i . g_j < 0, g_i <- g_i - (g_i . g_j / |g_j|^2) g_j, trunk only       [Yu 2020]
@@ -72,15 +72,16 @@ class Weighting:
             return reverse_gradient(embedding, self.fixed[task])
         return embedding
 
-    def backward(self, losses: dict[str, Tensor], shared: list[nn.Parameter]) -> Tensor:
+    def backward(self, losses: dict[str, Tensor], shared: list[nn.Parameter], counts: dict[str, Tensor] | None = None) -> Tensor:
         """Give every parameter its gradient; returns the total loss, detached.
 
-        losses: task -> scalar, of `trained` tasks; shared: the trunk's parameters.
+        losses: task -> scalar, of `trained` tasks; shared: the trunk's parameters; counts: task -> labelled clips of the batch,
+        None where each task has some.
         """
         if self.method == "random":
             draw = torch.randn(len(self.trained), generator=self._generator).softmax(0) * len(self.trained)
             self._factor |= zip(self.trained, draw.tolist(), strict=True)
-        terms = {task: self._term(task, loss) for task, loss in losses.items()}
+        terms = {task: self._term(task, loss, counts[task] if counts else None) for task, loss in losses.items()}
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         if self.method == "pcgrad" and len(terms) > 1:
             self._project(terms, shared)
@@ -88,13 +89,15 @@ class Weighting:
             torch.autograd.backward(total)
         return total.detach()
 
-    def _term(self, task: str, loss: Tensor) -> Tensor:
+    def _term(self, task: str, loss: Tensor, count: Tensor | None) -> Tensor:
         weight = self.fixed[task]
         if self.method == "scale":
             return loss * (weight / self._log_classes[task])
         if self.method == "uncertainty":
             s = self.log_variance[self.tasks.index(task)]
-            return weight * (torch.exp(-s) * loss + s / 2)
+            # a batch without the task's labels says nothing of s: s / 2 alone would lower it, and rare labels would weigh the more
+            penalty = s / 2 if count is None else s / 2 * (count > 0)
+            return weight * (torch.exp(-s) * loss + penalty)
         if self.method == "adversarial":
             return loss
         factor = weight * self._factor[task]

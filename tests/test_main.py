@@ -43,6 +43,17 @@ def test_train_writes_model_config_and_history(tmp_path: Path, tiny_corpus: Corp
     assert load_model(out / "model.pt").config == CONFIG
 
 
+def test_the_main_tasks_scores_are_told_whatever_it_is(
+    tmp_path: Path, tiny_corpus: Corpus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = CONFIG.replace(main="sex", auxiliary={}, split="sentence", epochs=1)
+    assert train(command(tmp_path, tiny_corpus, "--test", config=config)) == 0
+    _, epoch, _, test = capsys.readouterr().out.splitlines()
+    row = json.loads((tmp_path / "out" / "history.json").read_text())[0]
+    assert f"dev: sex_accuracy {row['sex_accuracy']:.3f}  sex_uar {row['sex_uar']:.3f}  " in epoch
+    assert test.startswith("test: sex_accuracy ")
+
+
 def test_an_existing_run_is_resumed_only_when_asked(tmp_path: Path, tiny_corpus: Corpus) -> None:
     assert train(command(tmp_path, tiny_corpus)) == 0
     before = (tmp_path / "out" / "history.json").read_text()

@@ -5,8 +5,9 @@ import pytest
 
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
-from sermtl.placebo import training_labels
-from sermtl.tasks import make_task
+from sermtl.placebo import placebo_notes, training_labels
+from sermtl.tasks import make_task, make_tasks
+from tests.labelled import Labelled
 
 INDICES = np.arange(0, 100)
 
@@ -37,6 +38,24 @@ def test_within_keeps_sex_and_sentence(tiny_corpus: Corpus) -> None:
     assert [sex_of[task.classes[label]] for label in across] != tiny_corpus.column("sex")[INDICES].tolist()
 
 
+def test_labels_that_a_placebo_leaves_as_they_are_are_said(tiny_corpus: Corpus) -> None:
+    tasks = make_tasks(("emotion", "sex", "speaker"), tiny_corpus)
+    config = RunConfig(auxiliary={"sex": 1.0, "speaker": 1.0}, placebo="permuted_within")
+    (note,) = placebo_notes(tasks, tiny_corpus, INDICES, config)
+    assert "leaves the labels of 'sex' as they are" in note
+    for other in ({"placebo": "permuted"}, {"placebo": "none"}, {"auxiliary": {"sex": 0.0, "speaker": 1.0}}):
+        assert placebo_notes(tasks, tiny_corpus, INDICES, config.replace(**other)) == []
+
+
 def test_once_per_seed(tiny_corpus: Corpus) -> None:
     assert np.array_equal(labels(tiny_corpus, "permuted"), labels(tiny_corpus, "permuted"))
     assert not np.array_equal(labels(tiny_corpus, "permuted"), labels(tiny_corpus, "permuted", seed=1))
+
+
+def test_groups_whose_joined_names_are_alike_stay_apart() -> None:
+    """'a' x 'b/c' and 'a/b' x 'c': permuted together, labels would leave their sex and their sentence."""
+    sex, sentence = np.array(["a", "a/b"] * 20, dtype=object), np.array(["b/c", "c"] * 20, dtype=object)
+    corpus = Labelled({"sex": sex, "sentence": sentence, "mood": np.array(list("xy" * 20), dtype=object)}, np.ones(40))
+    task = make_task("mood", corpus)  # each group has one mood: within it there is nothing to permute
+    config = RunConfig(auxiliary={"mood": 1.0}, placebo="permuted_within")
+    assert np.array_equal(training_labels(task, corpus, np.arange(40), config), task.labels)

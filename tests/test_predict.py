@@ -13,7 +13,7 @@ from sermtl.batches import Batches
 from sermtl.checkpoint import read_weights, write_weights
 from sermtl.config import RunConfig
 from sermtl.corpus import Corpus
-from sermtl.errors import CheckpointError, CorpusError, run_command
+from sermtl.errors import CheckpointError, CorpusError, DivergedError, run_command
 from sermtl.forward import outputs_of
 from sermtl.predict import load_model, main
 from sermtl.train import Run, epochs
@@ -199,3 +199,13 @@ def test_silence_is_not_predicted(model: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.flac", np.zeros(16_000, np.int16), 16_000)
     with pytest.raises(CorpusError, match=r"silent\.flac: is silent"):
         load_model(model).predict_file(tmp_path / "silent.flac")
+
+
+@pytest.mark.parametrize("scale", [float("inf"), 3e38])
+def test_a_diverged_model_is_not_believed(model: Path, tiny_corpus: Corpus, tmp_path: Path, scale: float) -> None:
+    """Weights that are finite but overflow pass every look at the file."""
+    values = read_weights(model)
+    network = {name: tensor * scale if name.endswith("norm.weight") else tensor for name, tensor in values["network"].items()}
+    write_weights(tmp_path / "wild.pt", {**values, "network": network})
+    with pytest.raises((CheckpointError, DivergedError), match="not finite"):
+        load_model(tmp_path / "wild.pt").probabilities(tiny_corpus.waveform(0))

@@ -48,3 +48,11 @@ def test_unknown_and_empty_tasks_are_refused() -> None:
         make_tasks(("emotion", "level"), CORPUS)
     with pytest.raises(ConfigError, match="'age' is not a task"):
         make_task("age", CORPUS)
+
+
+def test_tasks_whose_scores_would_have_one_name_are_refused() -> None:
+    """Else the auxiliary task's UAR would be told as the main task's."""
+    corpus = Columns(情感=["a", "b"], 性别=["f", "m"], mood=["x", "y"])
+    assert [task.name for task in make_tasks(("情感", "mood"), corpus)] == ["情感", "mood"]
+    with pytest.raises(ConfigError, match="'情感' and '性别' would have scores of one name, '___uar'; rename one"):
+        make_tasks(("情感", "性别"), corpus)

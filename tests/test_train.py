@@ -317,6 +317,29 @@ def test_an_unknown_task_and_an_empty_training_part_are_refused(tiny_corpus: Cor
         next(epochs(SMALL, tiny_corpus, split=lonely))
 
 
+def test_a_task_without_training_labels_is_refused_if_it_is_trained(tmp_path: Path) -> None:
+    def clips() -> Iterator[Clip]:
+        for clip in tiny_clips():
+            part = {"1012": "test", "1011": "dev"}.get(str(clip.labels["speaker"]), "train")
+            yield Clip(clip.name, clip.samples, clip.labels | {"part": part, "mood": part if part != "train" else None})
+
+    write_corpus(tmp_path / "unheard.arrow", clips(), name="unheard", synthetic=True, source={})
+    corpus = Corpus.open(tmp_path / "unheard.arrow")
+    config = SMALL.replace(split="column:part", epochs=1)
+    for unheard in ({"main": "mood"}, {"auxiliary": {"mood": 1.0}}):
+        with pytest.raises(SplitError, match=r"part of split 'column-part' has 0 class\(es\) of 'mood'; a task needs"):
+            next(epochs(config.replace(**unheard), corpus))
+    assert "emotion" in final(config.replace(auxiliary={"mood": 0.0}), corpus).losses
+
+
+@pytest.mark.parametrize("dev_fraction", [0.0, 0.15])
+def test_divergence_in_the_last_step_is_told_with_and_without_a_dev_part(tiny_corpus: Corpus, dev_fraction: float) -> None:
+    """The losses are of before each step: only what the network says afterwards tells."""
+    wild = SMALL.replace(epochs=1, batch_size=32, learning_rate=10.0, weight_decay=10.0, momentum=0.9, dev_fraction=dev_fraction)
+    with pytest.raises(DivergedError, match="not finite"):
+        list(epochs(wild, tiny_corpus))
+
+
 def test_divergence_is_told_with_the_epoch_and_the_remedy(tiny_corpus: Corpus) -> None:
     with pytest.raises(DivergedError, match=r"loss is (nan|inf) in epoch \d.*lower learning_rate"):
         list(epochs(SMALL.replace(learning_rate=10.0, momentum=0.99, weight_decay=10.0, epochs=40), tiny_corpus))

@@ -155,3 +155,12 @@ def test_a_batch_without_labels_contributes_0_not_nan() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert not logits.grad.any()
+
+
+def test_a_batch_without_a_tasks_labels_says_nothing_of_its_uncertainty() -> None:
+    made, model = Weighting(RunConfig(weighting="uncertainty"), CLASSES, CPU), TwoHeads()
+    emotion, speaker = model.losses(made).values()
+    counts = {"emotion": torch.tensor(3), "speaker": torch.tensor(0)}
+    made.backward({"emotion": emotion, "speaker": 0 * speaker}, [model.shared], counts)
+    assert made.log_variance.grad is not None
+    assert made.log_variance.grad.tolist() == pytest.approx([0.5 - emotion.item(), 0.0])
