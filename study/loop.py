@@ -29,6 +29,7 @@ from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
 from study.patience import AwayError, Patience
+from study.shell import mending
 from study.signals import end_at_once, leave_terminal, say, take
 from study.store import backup
 
@@ -250,7 +251,7 @@ def clear_lines(folder: Path) -> Iterator[None]:
 def cannot_write(folder: Path, error: BaseException) -> str:
     why = first_line(error)
     if re.search("malformed|not a database|decode to UTF-8|corrupt", why):
-        return f"{folder}: a database is damaged ({why}); `python -m study.doctor {folder} --fix` restores it"
+        return f"{folder}: a database is damaged ({why}); {mending(folder)} restores it"
     return f"{folder}: a store cannot be written ({why}); when it can, the same command continues the study"
 
 
