@@ -73,7 +73,8 @@ def sound_header(folder: Path, fix: bool) -> list[str]:
         header, wrong = _header_of_the_records(folder), header_path(folder)
         if not fix or header is None:
             raise
-        if read_both(folder)[:1] == [header]:
+        both = read_both(folder)  # of two that can be read one is another study's; a lone one is the copy
+        if len(both) == 2 and both[0] == header:
             wrong = copy_path(folder)
         aside = [f"{wrong.name}: set aside as {set_aside(wrong).name}"] if os.path.lexists(wrong) else []
         write_header(folder, header)

@@ -134,9 +134,13 @@ def test_a_damaged_header_is_restored_from_its_copy(folder: Path, capsys: pytest
     assert run_command(lambda: main([str(folder)])) == 2
     assert "--fix` restores it from its copy" in capsys.readouterr().err
     assert main([str(folder), "--fix"]) == 0
+    assert "study.json: set aside as study.json.damaged-1" in capsys.readouterr().out
+    assert (folder / "study.json.damaged-1").read_text() == "{"
     assert read_header(folder) == header
     (folder / "study.json").unlink()
     assert main([str(folder), "--fix"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split(maxsplit=1)[1] == "study.json: restored from its copy"
+    assert not list(folder.glob("study.copy.json.*"))
     assert read_header(folder) == header
     (folder / "study.json").unlink()
     (folder / "study.copy.json").unlink()
