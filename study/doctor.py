@@ -14,6 +14,7 @@ from pathlib import Path
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage, set_aside
+from study.clear_lines import clear_lines
 from study.database import absolute
 from study.doctor_files import Checkpoints, Places, Predictions
 from study.doctor_mlflow import Mlflow
@@ -105,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder = find_study(args.name, args.runs)
     if (why := unwritable(folder)) is None:
-        with lock_study(folder):
+        with clear_lines(folder, "goes on"), lock_study(folder):
             before = sound_header(folder, args.fix)
             left, done = examine(case_of(folder, folder, args), args.fix)
             if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):

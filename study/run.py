@@ -28,6 +28,7 @@ from sermtl.errors import StudyError
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.beforehand import opening_lines
+from study.clear_lines import clear_lines
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import check_same, keep_header, make_header, settle, take_back, with_raised
@@ -36,7 +37,6 @@ from study.feasible import feasible
 from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header, study_name
 from study.lock import check_place, lock_study, session_of
-from study.loop import clear_lines
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
 from study.report import write_report
