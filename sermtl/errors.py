@@ -140,9 +140,14 @@ def run_command(main: Callable[[], int | None]) -> int:
 
 def _full(error: OSError) -> int:
     """No room where standard output goes, or on another disk: Python must not try once more to write what is left of it."""
+    try:
+        sys.stdout.flush()  # what could not be written is still there, and cannot be written now
+        where = "where this writes its files; make room there, and run it again"
+    except OSError:
+        where = "where the output goes; make room, or send it elsewhere"
     with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
-    print(f"error: {error.strerror} where the output goes; make room, or send it elsewhere", file=sys.stderr)
+    print(f"error: {error.strerror} {where}", file=sys.stderr)
     return 2
 
 

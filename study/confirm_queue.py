@@ -17,6 +17,7 @@ from study.journal import Journal
 from study.prune import RungPruner
 from study.record import TrialRecord, kept_record, record_path
 from study.repeat import sameness, told_again
+from study.shell import mending
 from study.store import Database, TrialBook
 from study.trial import split_of
 
@@ -64,7 +65,7 @@ class ConfirmQueue:
             if record is None:
                 raise StudyError(
                     f"{self._plan.folder}: confirm run {number} is missing from Optuna's database and has no record; "
-                    f"run `python -m study.doctor {self._plan.folder} --fix`"
+                    f"run {mending(self._plan.folder)}"
                 )
             record, attributes = (
                 replace(record, params=record.identity.confirm_params),

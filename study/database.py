@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from sermtl.errors import StudyError
 from sermtl.masking import mask_secrets
+from study.shell import quoted
 
 BUSY_S = 1  # how long SQLite itself waits for another writer, deaf to signals; what lasts longer is study.patience's
 ANSWER_S = 10  # how long a server may take to answer, before it counts as away
@@ -167,13 +168,14 @@ def check_optuna(url: str, shown: str = "") -> None:
     shown: the URL to name, where it is not the one to connect to.
     """
     shown = mask_secrets(shown or url)
-    _check(url, shown, "optuna", "storages/_rdb/alembic", f"optuna storage upgrade --storage {shown}", stranger="experiments")
+    upgrade = quoted("optuna", "storage", "upgrade", "--storage", shown)
+    _check(url, shown, "optuna", "storages/_rdb/alembic", upgrade, stranger="experiments")
 
 
 def check_mlflow(url: str, shown: str = "") -> None:
     """The same for MLflow's database."""
     shown = mask_secrets(shown or url)
-    _check(url, shown, "mlflow", "store/db_migrations", f"mlflow db upgrade {shown}", stranger="trials")
+    _check(url, shown, "mlflow", "store/db_migrations", quoted("mlflow", "db", "upgrade", shown), stranger="trials")
 
 
 def _check(url: str, shown: str, library: str, migrations: str, upgrade: str, stranger: str) -> None:

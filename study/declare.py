@@ -32,7 +32,7 @@ from study.header import (
 )
 from study.ledger import ledger_path
 from study.lock import is_lost
-from study.opened import is_opened
+from study.opened import is_opened, noted_looks
 from study.space import Space
 from study.store import database_path
 
@@ -162,14 +162,16 @@ def check_same(folder: Path, header: StudyHeader) -> StudyHeader:
     return standing
 
 
-def with_raised(space: Space, header: StudyHeader, standing: StudyHeader) -> tuple[Space, StudyHeader]:
+def with_raised(folder: Path, space: Space, header: StudyHeader, standing: StudyHeader) -> tuple[Space, StudyHeader]:
     """Space and header with the trials that an earlier start has raised them to, which one arm may have had and another not.
 
+    So have the seeds of a look that was begun: what is told beforehand is what will run.
     A study keeps its name in a folder that was renamed: every store knows it by that.
     """
     trials = max(header.budget["trials"], standing.budget["trials"])
+    seeds = max([space.budget.seeds, *noted_looks(folder)])
     header = replace(header, name=standing.name, budget={**header.budget, "trials": trials})
-    return replace(space, budget=replace(space.budget, trials=trials)), header
+    return replace(space, budget=replace(space.budget, trials=trials, seeds=seeds)), header
 
 
 def _identity(standing: StudyHeader, header: StudyHeader) -> list[tuple[str, Any, Any]]:

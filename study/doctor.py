@@ -14,6 +14,7 @@ from pathlib import Path
 from sermtl.errors import Parser, StudyError, run_command
 from sermtl.masking import mask_secrets
 from study.case import Case, Finding, Stage, set_aside
+from study.clear_lines import clear_lines
 from study.database import absolute
 from study.doctor_files import Checkpoints, Places, Predictions
 from study.doctor_mlflow import Mlflow
@@ -73,7 +74,8 @@ def sound_header(folder: Path, fix: bool) -> list[str]:
         header, wrong = _header_of_the_records(folder), header_path(folder)
         if not fix or header is None:
             raise
-        if read_both(folder)[:1] == [header]:
+        both = read_both(folder)  # of two that can be read one is another study's; a lone one is the copy
+        if len(both) == 2 and both[0] == header:
             wrong = copy_path(folder)
         aside = [f"{wrong.name}: set aside as {set_aside(wrong).name}"] if os.path.lexists(wrong) else []
         write_header(folder, header)
@@ -104,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder = find_study(args.name, args.runs)
     if (why := unwritable(folder)) is None:
-        with lock_study(folder):
+        with clear_lines(folder, "goes on"), lock_study(folder):
             before = sound_header(folder, args.fix)
             left, done = examine(case_of(folder, folder, args), args.fix)
             if args.fix and args.storage and not any(finding.where == "optuna" for finding in left):

@@ -18,6 +18,7 @@ from study.mlflow_connection import sqlite_path
 from study.mlflow_runs import MlflowRuns
 from study.predictions import read_predictions
 from study.record import TrialRecord
+from study.shell import quoted
 from study.store import backup_path, database_path
 from study.strangers import strange_table
 from study.winner_model import fetch_model, strange_model
@@ -95,7 +96,8 @@ class Checkpoints:
         lost = f"{record.identity.folder}: the search's winner has no model.pt, so it cannot be served; no score needs it"
         if not recipe.exists():
             return f"{lost}; --fix fetches it from MLflow's registry, or writes the recipe to train it again"
-        train = f"python -m sermtl train {recipe} --corpus {self._case.header.corpus.path} --out {model.parent}"
+        corpus = self._case.header.corpus.path
+        train = quoted("python", "-m", "sermtl", "train", recipe, "--corpus", corpus, "--out", model.parent)
         return f"{lost}; `{train}` trains it again, then --fix once more"
 
     def _recipe(self, record: TrialRecord) -> Path:

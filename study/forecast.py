@@ -137,6 +137,8 @@ class Forecast:
         """A trial's news, handed on; see Progress.trial."""
         now = self._clock()
         since = self._since.setdefault(identity.folder, now)
+        if self.told.finished:  # a further look has begun
+            self.told.finished, self._news = False, True
         if state == "running" and epoch:
             self._reported.setdefault(identity.folder, (epoch, now))
         if state not in ("running", "waiting"):

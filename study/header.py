@@ -18,6 +18,7 @@ from sermtl.errors import StudyError
 from sermtl.files import existing_file, write_text
 from study.database import place, without_password
 from study.seal import check_seal, sealed
+from study.shell import mending
 
 
 @dataclass(frozen=True)
@@ -198,13 +199,13 @@ def _read(path: Path) -> StudyHeader:
 def read_header(study_folder: Path) -> StudyHeader:
     """Read a study's header. Raises StudyError when the folder is not a study's."""
     path = header_path(study_folder)
-    restore = f"`python -m study.doctor {study_folder} --fix` restores it from its copy"
+    restore = f"{mending(study_folder)} restores it from its copy"
     try:
         header, copy = _read(path), read_copy(study_folder)
         if copy is not None and (what := _other(header, copy)):
             raise StudyError(
                 f"{path}: has another {what} than {copy_path(study_folder).name}, so one of them is another study's; "
-                f"`python -m study.doctor {study_folder} --fix` keeps the one whose records lie here, else remove the wrong one"
+                f"{mending(study_folder)} keeps the one whose records lie here, else remove the wrong one"
             )
         return header
     except FileNotFoundError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sermtl.errors import StudyError
 from sermtl.files import odd
+from study.shell import mending
 
 
 def ledger_path(study_folder: Path) -> Path:
@@ -25,7 +26,7 @@ class Ledger:
         """
         self.path = ledger_path(study_folder)
         if what := odd(self.path):
-            raise StudyError(f"{self.path}: is {what}; `python -m study.doctor {study_folder} --fix` sets it aside")
+            raise StudyError(f"{self.path}: is {what}; {mending(study_folder)} sets it aside")
         self.runs: dict[str, str] = {}
         lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() if self.path.exists() else []
         if empty or not lines or lines[0] != store:

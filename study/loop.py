@@ -7,9 +7,7 @@ by half-informed clean-up code of Ray's.
 import contextlib
 import functools
 import os
-import re
 import signal
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -19,12 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
-
 from sermtl.errors import INTERRUPTED, SermtlError, StudyError
-from sermtl.files import NO_ROOM
+from study.clear_lines import WRITING, cannot_write
 from study.cluster import DEAD, lost, ray, tune
-from study.database import first_line
 from study.job import Job, Report
 from study.journal import Journal
 from study.lock import is_lost
@@ -34,7 +29,6 @@ from study.store import backup
 
 Trial = tune.experiment.Trial
 
-WRITING = (OSError, sqlite3.Error, StorageInternalError)  # what a full disk or a busy database raises
 BACKUP_S = 300.0  # between two copies of the database
 MAX_DEATHS = 3  # a trial whose worker died more often than this has failed
 ASK_S = 10.0  # between two looks at whether any node of Ray is alive
@@ -234,24 +228,6 @@ class Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, end_at_once if self.stopping.is_set() else handler)
-
-
-@contextlib.contextmanager
-def clear_lines(folder: Path) -> Iterator[None]:
-    """Raise StudyError, with the remedy, where a store or a file of the study cannot be written."""
-    try:
-        yield
-    except WRITING as error:
-        if isinstance(error, OSError) and error.errno not in NO_ROOM:
-            raise
-        raise StudyError(cannot_write(folder, error)) from error
-
-
-def cannot_write(folder: Path, error: BaseException) -> str:
-    why = first_line(error)
-    if re.search("malformed|not a database|decode to UTF-8|corrupt", why):
-        return f"{folder}: a database is damaged ({why}); `python -m study.doctor {folder} --fix` restores it"
-    return f"{folder}: a store cannot be written ({why}); when it can, the same command continues the study"
 
 
 class _Watch(tune.Callback):

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from sermtl.errors import StudyError
 from study.sealed_note import read_note, write_note
+from study.shell import mending
 
 
 class Opened(TypedDict, total=False):
@@ -63,4 +64,4 @@ def noted_looks(study_folder: Path) -> list[int]:
 
 
 def _repair(study_folder: Path) -> str:
-    return f"`python -m study.doctor {study_folder} --fix` writes it again"
+    return f"{mending(study_folder)} writes it again"

@@ -17,7 +17,7 @@ from study.header import check_folder, study_name
 from study.mlflow_connection import check_uri
 from study.space import Space, read_space, shipped_spaces
 from study.space_file import SIZES
-from study.temporary import check_temporary
+from study.temporary import check_drawing, check_temporary
 
 AUTO = "auto"
 
@@ -145,6 +145,7 @@ def check_command() -> None:
     """Raise what is wrong with this process's command line or the space it names, as far as they alone can tell."""
     asked_space(read_options())
     check_temporary()
+    check_drawing()
 
 
 def _fixed(args: argparse.Namespace) -> dict[str, Any]:

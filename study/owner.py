@@ -12,6 +12,7 @@ from typing import Any
 
 from sermtl.errors import StudyError
 from study.header import StudyHeader, header_path, read_both
+from study.shell import mending
 
 BEGUN, FOLDER = "begun", "folder"  # an Optuna study's attributes; the second is an MLflow experiment's tag too
 
@@ -28,7 +29,7 @@ class Owner:
 
         noted: its attributes. An older version noted neither; then it is taken for this study's.
         """
-        own = f"`python -m study.doctor {self.folder} --fix --storage URL` gives it a database of its own"
+        own = f"{mending(self.folder)[:-1]} --storage URL` gives it a database of its own"
         if (begun := noted.get(BEGUN, self.begun)) != self.begun:
             what = f"the database holds {name!r} of another study, begun {begun}"
             remedy = f"or {own}" if header_path(Path(self.folder)).exists() else "or a database of its own"

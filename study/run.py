@@ -28,6 +28,7 @@ from sermtl.errors import StudyError
 from sermtl.files import sweep
 from sermtl.masking import mask_secrets
 from study.beforehand import opening_lines
+from study.clear_lines import clear_lines
 from study.confirm import confirm_arms, confirm_runs, run_confirm
 from study.cost import Cost, predict_cost
 from study.declare import check_same, keep_header, make_header, settle, take_back, with_raised
@@ -36,11 +37,11 @@ from study.feasible import feasible
 from study.forecast import Forecast, Foretold
 from study.header import StudyHeader, header_path, read_header, study_name
 from study.lock import check_place, lock_study, session_of
-from study.loop import clear_lines
 from study.packing import measure_space
 from study.record import TrialRecord, read_records
 from study.report import write_report
 from study.shared_store import check_nodes
+from study.shell import quoted
 from study.space import Space
 from study.store import check_server, claim_server
 from study.track import Tracker
@@ -76,7 +77,7 @@ def command(options: Options) -> int:
         check_nodes(options.runs, corpus, resources)
     header = make_header(name, space, corpus, describe_device(resources), options.command, options.storage)
     if header_path(folder).exists():  # another study's name is refused before anything is timed
-        space, header = with_raised(space, header, check_same(folder, header))
+        space, header = with_raised(folder, space, header, check_same(folder, header))
     with waiting("timing a few batches, to tell what the study will take"):
         cost = predict_cost(space, corpus, resources)
     lines = opening_lines(header, folder, space, corpus, resources, cost)
@@ -236,7 +237,7 @@ def closing_lines(options: Options, folder: Path, page: Path, outcome: Outcome) 
         *([] if outcome.finished else [f"not finished: {outcome.reason}"]),
         f"report            {page}",
         *mlflow_lines(bin_folder, options.tracking_uri, folder),
-        f"Optuna dashboard  {bin_folder / 'optuna-dashboard'} {mask_secrets(storage)} --port 8080",
+        f"Optuna dashboard  {quoted(bin_folder / 'optuna-dashboard', mask_secrets(storage))} --port 8080",
     ]
 
 
@@ -245,7 +246,7 @@ def mlflow_lines(bin_folder: Path, tracking: str | None, folder: Path) -> list[s
     if tracking is not None and tracking.startswith(("http:", "https:")):
         return [f"MLflow UI         {mask_secrets(tracking)}"]
     uri = mask_secrets(tracking or f"sqlite:///{folder / 'mlflow.db'}")
-    lines = [f"MLflow UI         {bin_folder / 'mlflow'} ui --backend-store-uri {uri} --port 5000"]
+    lines = [f"MLflow UI         {quoted(bin_folder / 'mlflow', 'ui', '--backend-store-uri', uri)} --port 5000"]
     return lines if tracking else [*lines, "                  and then http://127.0.0.1:5000/#/experiments/1/runs"]
 
 

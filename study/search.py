@@ -24,6 +24,7 @@ from study.job import Job, Workplace
 from study.journal import Journal
 from study.prune import RungPruner, is_exempt
 from study.record import TrialRecord
+from study.shell import mending
 from study.space import Arm, Space
 from study.store import Database, TrialBook
 
@@ -109,7 +110,7 @@ class ArmSearch:
             elif trial.state.is_finished():
                 raise StudyError(
                     f"trial {trial.number} of {self.book.name} has ended in Optuna's database but has no record; "
-                    f"run `python -m study.doctor {self._place.folder} --fix`"
+                    f"run {mending(self._place.folder)}"
                 )
             else:
                 self._orphans.append(trial.number)

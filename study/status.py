@@ -1,10 +1,13 @@
 """Where a study stands: `python -m study.status [NAME]`. Reads only; without a name it lists the studies below runs/."""
 
+import argparse
 import json
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +27,7 @@ from study.lock import began_s
 from study.opened import is_opened, read_opened
 from study.progress import Progress
 from study.record import TrialRecord, read_records
+from study.shell import quoted
 from study.underway import outdated, running_trials
 from study.view import STYLES, score
 from study.wording import duration
@@ -180,8 +184,22 @@ def _facts(standing: Standing, records: Sequence[TrialRecord]) -> Iterator[tuple
     )
     yield "report", str(report_path(folder)) if report_path(folder).exists() else "not written yet"
     if not standing.holder:
-        renamed = "" if folder.name == header.name else f" --name {folder.name}"  # else it would begin anew in the former folder
-        yield "go on", mask_secrets(header.command) + renamed
+        yield "go on", " ".join([mask_secrets(header.command), *_elsewhere(folder, header)])
+
+
+def _elsewhere(folder: Path, header: StudyHeader) -> list[str]:
+    """What the command lacks where the study was moved or renamed, or is seen from another folder: it would begin anew there."""
+    given = argparse.ArgumentParser(add_help=False, exit_on_error=False)  # takes '--run' and '--runs=X' as the command's own does
+    given.add_argument("--runs", default="runs")
+    runs = None
+    with suppress(ValueError, argparse.ArgumentError):  # no command line
+        runs = given.parse_known_args(shlex.split(header.command))[0].runs
+    here = Path(os.path.abspath(folder))  # of '.' too the name, and of a link its own
+    moved = runs is None or Path(runs).resolve() != here.parent.resolve()
+    return [
+        *([quoted("--runs", here.parent)] if moved else []),
+        *([quoted("--name", here.name)] if here.name != header.name else []),
+    ]
 
 
 def _time_left(folder: Path, records: Sequence[TrialRecord]) -> Iterator[tuple[str, str]]:

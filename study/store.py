@@ -40,6 +40,7 @@ from study.identity import confirm_study
 from study.owner import BEGUN, FOLDER, Owner, owner_of
 from study.patience import PATIENCE_S, AwayError, Patience, once_made
 from study.rows import claim, finish_trial, insert_trial, insert_values
+from study.shell import mending, quoted
 
 COPY_S = 5.0  # how long a copy waits for another process that holds the database
 SPOILT = (ValueError, LookupError, TypeError, AttributeError, AssertionError)  # what reading a damaged database raises
@@ -96,7 +97,7 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     owner = owner_of(folder, read_header(folder)) if url is not None and header_path(folder).exists() else None
     patiently = Patience(where, PATIENCE_S if wait else 0.0)
     if url is None and (what := odd(path)):
-        raise StudyError(f"{path}: is {what}, not Optuna's database; `python -m study.doctor {folder} --fix` sets it aside")
+        raise StudyError(f"{path}: is {what}, not Optuna's database; {mending(folder)} sets it aside")
     try:
         if url is None:
             patiently(lambda: _prepare_sqlite(path))
@@ -107,7 +108,7 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
         raise StudyError(f"{error}; {remedy}") from None
     except (sqlite3.DatabaseError, SQLAlchemyError, optuna.exceptions.StorageInternalError, UnicodeError) as error:
         if is_file(where):
-            own = f"`python -m study.doctor {folder} --fix` repairs it"
+            own = f"{mending(folder)} repairs it"
             repair = own if url is None else "restore it from a copy, or give another --storage"
             raise StudyError(f"{mask_secrets(url or str(path))}: {first_line(error)}; {repair}") from None
         raise StudyError(refusal(where, error)) from None
@@ -118,7 +119,7 @@ def open_storage(folder: Path, url: str | None = None, wait: bool = False) -> Da
     except ModuleNotFoundError as error:
         raise StudyError(driver_missing(error)) from None
     except (RuntimeError, AssertionError) as error:  # how Optuna says that the tables are older than its notes of versions
-        upgrade = f"`optuna storage upgrade --storage {mask_secrets(where)}`"
+        upgrade = f"`{quoted('optuna', 'storage', 'upgrade', '--storage', mask_secrets(where))}`"
         raise OldStoreError(f"{mask_secrets(where)}: {first_line(error)}; upgrade with {upgrade}") from None
     if is_file(where):
         event.listen(storage.engine, "connect", _relax)

@@ -23,6 +23,7 @@ from study.identity import Identity
 from study.mlflow_connection import busy, default_uri, one_line, quiet_mlflow, unreachable
 from study.mlflow_runs import flat_params
 from study.record import TrialRecord
+from study.shell import mending
 from study.track_notes import Confusion, Note, NoteWriter
 from study.winner_model import register_winner
 
@@ -255,7 +256,7 @@ class Tracker:
         """MLflow does not take one run: try again behind the others, then leave it to the doctor."""
         name = what.folder if isinstance(what, Note) else f"the winner of {what[0]}"
         if isinstance(what, tuple) and isinstance(error, StudyError):  # it is ours, not MLflow's, and will not pass
-            self._say(f"{name} is not registered in MLflow ({error}); `python -m study.doctor {self._folder} --fix` mends that")
+            self._say(f"{name} is not registered in MLflow ({error}); {mending(self._folder)} mends that")
             self._given_up.add(name)
             return self._drop(what)
         refusals = self._refusals[name] = self._refusals.get(name, 0) + 1

@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sermtl.errors import StudyError
+from sermtl.files import NO_ROOM
 from study.identity import Identity
 from study.progress import ArmProgress, Progress, Running
 from study.record import TrialRecord
@@ -89,7 +91,13 @@ class View:
             self._live = None
 
     def _say(self, text: Text) -> None:
-        self._console.print(text, soft_wrap=True)
+        try:
+            self._console.print(text, soft_wrap=True)
+        except OSError as error:  # else it would be taken for the study's own disk
+            if error.errno not in NO_ROOM:
+                raise
+            why = f"standard output cannot be written ({error.strerror})"
+            raise StudyError(f"{why}; make room where it goes, and the same command continues the study") from error
 
     def _ending(
         self, progress: Progress, identity: Identity, state: str, epoch: int, epochs: int, value: float | None, reason: str | None

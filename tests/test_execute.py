@@ -19,10 +19,10 @@ import study.journal
 import study.run
 from sermtl.corpus import Corpus
 from sermtl.errors import StudyError
+from study.clear_lines import clear_lines
 from study.cluster import SERVERS
 from study.execute import run_searches
 from study.lock import lock_study
-from study.loop import clear_lines
 from study.record import TrialRecord, read_records
 from study.store import database_path
 from tests.driving import SilentTracker, ray_here, toy_plan

@@ -98,6 +98,19 @@ def test_a_continued_study_adds_up_and_a_finished_one_changes_nothing(tmp_path: 
     assert forecast_path(tmp_path).read_bytes() == before
 
 
+def test_a_study_whose_further_look_has_begun_is_not_said_to_have_ended(tmp_path: Path) -> None:
+    told = foretold(1, 2, elapsed_s=60.0, finished=True)
+    Forecast(tmp_path, SilentView(), told).write(finished=True)
+    further = Forecast(tmp_path, SilentView(), foretold(1, 3))
+    further.trial(Identity("study", "emotion.mtl", 2, "confirm", "s0", 1002), "running", 0, 5, None)
+    further.write()  # interrupted
+    told = read_forecast(tmp_path)
+    assert told is not None
+    assert not told.finished
+    assert told.wanted["confirm"]["emotion.mtl"] == 3
+    assert "it took" not in in_words(told, duration)
+
+
 def test_an_unreadable_forecast_is_none(tmp_path: Path) -> None:
     forecast_path(tmp_path).write_text(json.dumps({"wall": 3}))
     assert read_forecast(tmp_path) is None

@@ -1,5 +1,6 @@
 """`python -m sermtl`: the commands, and training alone."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -190,3 +191,16 @@ def test_a_folder_where_a_result_belongs_is_refused_before_training(
     with pytest.raises(ConfigError, match="cannot be written to"):
         main(["train", str(tmp_path / "run.toml"), "--corpus", str(tiny_corpus.path), "--out", str(tmp_path / "out")])
     assert "epoch" not in capsys.readouterr().out
+
+
+def test_a_full_disk_is_not_taken_for_the_outputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with open(tmp_path / "out", "w") as out:  # what is left of the output is led to nowhere
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run_command(full) == 2
+    said = capsys.readouterr().err
+    assert said == "error: No space left on device where this writes its files; make room there, and run it again\n"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -21,11 +22,13 @@ from sermtl.errors import StudyError
 from study import doctor
 from study.cost import Cost
 from study.declare import keep_header, make_header, take_back
-from study.header import StudyHeader, read_header, study_name
+from study.execute import Outcome
+from study.header import StudyHeader, header_path, read_header, study_name
 from study.lock import lock_study
+from study.opened import Opened, write_opened
 from study.options import read_options
 from study.record import read_records
-from study.run import main
+from study.run import closing_lines, main
 from study.space import Space
 from tests.driving import toy_space
 from tests.tiny import make_tiny
@@ -153,6 +156,19 @@ def test_it_says_what_runs_before_and_where_things_are_after(ran: Ran) -> None:
     assert (ran.folder / "report" / "index.html").is_file()
 
 
+def test_the_commands_it_says_are_a_shells_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    options, folder = read_options([]), tmp_path / "Ann's; runs" / "demo"
+    outcome = Outcome(finished=True, reason="")
+    _, mlflow, _, optuna_ = closing_lines(options, folder, folder / "report" / "index.html", outcome)
+    assert shlex.split(mlflow)[3:] == ["ui", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--port", "5000"]
+    assert shlex.split(optuna_)[3:] == [f"sqlite:///{folder}/optuna.db", "--port", "8080"]
+    folder.mkdir(parents=True)
+    header_path(folder).write_text("{")
+    with pytest.raises(StudyError) as refused:
+        read_header(folder)
+    assert shlex.split(str(refused.value).split("`")[1])[-2:] == [str(folder), "--fix"]
+
+
 def test_a_winner_is_a_configuration_that_trains(ran: Ran) -> None:
     winners = sorted(path.name for path in (ran.folder / "winners").glob("*.toml"))
     assert winners == ["emotion.control-search0.toml", "emotion.mtl-search0.toml"]
@@ -221,7 +237,10 @@ def test_a_dry_run_runs_nothing(ran: Ran, tmp_path: Path, capsys: pytest.Capture
 def test_an_earlier_command_goes_on_with_the_trials_that_a_later_one_asked_for(
     tiny_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One arm may have begun the further trials and the other not: of its end the arms would have had unequal chances."""
+    """One arm may have begun the further trials and the other not: of its end the arms would have had unequal chances.
+
+    It goes on with a further look's seeds too, and tells of them: else it would count '12 of 4 done'.
+    """
     asked: list[int] = []
 
     def told(options: Any, header: StudyHeader, folder: Path, space: Space, *about: Any) -> int:
@@ -235,8 +254,11 @@ def test_an_earlier_command_goes_on_with_the_trials_that_a_later_one_asked_for(
     for changes in ([], ["--trials", "6"], []):
         assert main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", *changes]) == 0
     assert asked == [3, 6, 6]
+    write_opened(tmp_path / "runs" / "demo", Opened(looks=[3, 5]))
     assert main([*where, "--runs", str(tmp_path / "runs"), "--name", "demo", "--dry-run"]) == 0
-    assert "budget  2 arms × 6 trials" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "budget  2 arms × 6 trials" in said
+    assert "on 5 seeds" in said
 
 
 @pytest.mark.parametrize("store", ["--storage", "--tracking-uri"])

@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from sermtl.errors import StudyError, run_command
+from study.header import read_header, write_header
 from study.lock import lock_study
 from study.status import find_study, lock_holder, main, read_standing, show_study, wanted_runs
 from study.store import database_path, open_storage
@@ -59,6 +60,20 @@ def test_a_study_in_a_renamed_folder_goes_on_there(folder: Path) -> None:
     assert "--name" not in said(folder)
     [words_] = words(said(folder.rename(folder.with_name("other"))), "go on")
     assert words_[-2:] == ["--name", "other"]
+
+
+def test_a_study_seen_from_elsewhere_or_moved_goes_on_where_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its command names the studies' folder as it was, and from where it was given: there it would begin anew."""
+    for runs in ("", " --runs runs", " --run=runs", f" --runs '{folder.parent}'"):
+        write_header(folder, replace(read_header(folder), command=f"python -m study.run{runs}"))
+        monkeypatch.chdir(folder.parents[1])
+        assert f"python -m study.run{runs}\n" in said(folder)
+        monkeypatch.chdir(folder)
+        where = "" if "'" in runs else f" --runs {folder.parent}"
+        assert f"python -m study.run{runs}{where}\n" in said(Path("."))
+    folder.parent.rename(folder.parents[1] / "my runs")
+    moved = folder.parents[1] / "my runs" / "demo"
+    assert f"{runs} --runs '{moved.parent}'\n" in said(moved)
 
 
 def test_reading_changes_nothing(folder: Path) -> None:

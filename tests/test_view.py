@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from sermtl.errors import StudyError
 from study.progress import Progress
 from study.view import View, screen
 from study.wording import duration
@@ -139,3 +140,11 @@ def test_time_left_shares_the_slots_and_counts_what_runs(clock: Clock) -> None:
 )
 def test_durations_read_well(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_full_disk_under_the_output_is_not_taken_for_the_studys() -> None:
+    full = open("/dev/full", "w")  # noqa: SIM115 (closing it fails too)
+    with pytest.raises(StudyError, match=r"standard output .*No space left.*the same command continues"):
+        View(Console(file=full)).header(["study   demo"])
+    with pytest.raises(OSError, match="No space left"):
+        full.close()

@@ -1,5 +1,6 @@
 """The doctor finds what was spoilt in records, files and notes, repairs it, and then finds nothing."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 
 from sermtl.errors import StudyError, run_command
 from study.confirm import open_test_part
 from study.declare import settle
 from study.doctor import examine, main, tracking_uri
+from study.doctor_records import Records
 from study.header import read_header
 from study.lock import lock_study
 from study.record import read_record, read_records
@@ -134,14 +137,29 @@ def test_a_damaged_header_is_restored_from_its_copy(folder: Path, capsys: pytest
     assert run_command(lambda: main([str(folder)])) == 2
     assert "--fix` restores it from its copy" in capsys.readouterr().err
     assert main([str(folder), "--fix"]) == 0
+    assert "study.json: set aside as study.json.damaged-1" in capsys.readouterr().out
+    assert (folder / "study.json.damaged-1").read_text() == "{"
     assert read_header(folder) == header
     (folder / "study.json").unlink()
     assert main([str(folder), "--fix"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split(maxsplit=1)[1] == "study.json: restored from its copy"
+    assert not list(folder.glob("study.copy.json.*"))
     assert read_header(folder) == header
     (folder / "study.json").unlink()
     (folder / "study.copy.json").unlink()
     with pytest.raises(StudyError, match=r"has records but no study.json; restore it"):
         settle(folder, header)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), StorageInternalError("disk is full")])
+def test_no_room_for_a_repair_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def full(self: Records) -> list[str]:
+        raise error
+
+    (folder / "opened.json").unlink()
+    monkeypatch.setattr(Records, "fix", full)
+    with pytest.raises(StudyError, match=rf"{folder}: a store cannot be written .*; when it can, the same command goes on$"):
+        main([str(folder), "--fix"])
 
 
 def test_a_headers_copy_is_written_again(folder: Path) -> None:
