@@ -31,7 +31,7 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
     budget = header.budget
     finalists, reruns = header.finalists
     again = f" (the best {finalists} run {count(reruns, 'more time')})" if finalists else ""
-    search = f"{len(space.arms)} arms × {budget['trials']} trials{again}" if space.searched else "nothing searched"
+    search = f"{len(space.arms)} arms × {count(budget['trials'], 'trial')}{again}" if space.searched else "nothing searched"
     repeats = f" × {budget['searches']} searches" if budget["searches"] > 1 else ""
     return [
         f"study   {header.name}: {space.title}",
@@ -39,7 +39,7 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
         *_splits(header),
         f"model   {cost.model}",
         f"device  {header.device}, {where}",
-        f"budget  {search}{repeats}; {cost.confirm_runs} confirm runs on {space.budget.seeds} seeds",
+        f"budget  {search}{repeats}; {count(cost.confirm_runs, 'confirm run')} on {count(space.budget.seeds, 'seed')}",
         *_idle_rungs(space),
         *(
             ["note    no sex and no sentence in this corpus, so no placebo within them"]
