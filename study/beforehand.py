@@ -10,6 +10,7 @@ from pathlib import Path
 from sermtl.corpus import Corpus
 from sermtl.split_lines import split_notes
 from study.cluster import Resources
+from study.contrast import CHOSEN_ON_SOME
 from study.cost import Cost, most_epochs
 from study.error_rates import foreseen
 from study.header import StudyHeader
@@ -32,7 +33,7 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
     finalists, reruns = header.finalists
     again = f" (the best {finalists} run {count(reruns, 'more time')})" if finalists else ""
     search = f"{len(space.arms)} arms × {budget['trials']} trials{again}" if space.searched else "nothing searched"
-    repeats = f" × {budget['searches']} searches" if budget["searches"] > 1 else ""
+    repeats = f" × {budget['searches']} searches" if space.searched and budget["searches"] > 1 else ""
     return [
         f"study   {header.name}: {space.title}",
         f"corpus  {corpus.name}: {made}{len(corpus):,} clips, {header.corpus.speakers} speakers, {corpus.hours:.2f} h",
@@ -90,6 +91,8 @@ def _expected(space: Space, question: Question, header: StudyHeader) -> str:
         draws=len(tested) if len(tested) > 1 and not apart else 0,
         pairs=question.main == "speaker" and question.objective != "speaker_accuracy",
     )
+    if space.searched and not space.nested and len(tested) > 1:
+        refused = CHOSEN_ON_SOME
     if refused is not None:
         return f"there can be no verdict: {refused}"
     if not half_widths:

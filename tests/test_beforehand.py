@@ -36,6 +36,16 @@ def test_where_the_margin_is_within_reach_nothing_is_said_of_it() -> None:
     assert min(widths) < 0.02
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_that_a_search_of_one_split_gets_no_verdict_is_told(tmp_path: Path, nested: bool) -> None:
+    space = read_space("emotion", "small", budget={"seeds": 5})
+    header = make_header("told", space, make_tiny(tmp_path / "tiny.arrow"), "cpu", "study.run")
+    folds = [{"test": {"clips": 984, "speakers": [f"{fold}-{k}" for k in range(12)]}} for fold in (0, 1)]
+    header = replace(header, splits=tuple(replace(header.splits[0], parts=parts) for parts in folds))
+    told = expectations(replace(space, nested=nested), header)[0]
+    assert ("there can be no verdict: the settings were chosen on a split that had some of these speakers" in told) is not nested
+
+
 def test_a_size_without_a_verdict_is_told(tmp_path: Path) -> None:
     assert "there can be no verdict: error rates were measured from" in line(tmp_path, seeds=2)
     refused, _ = foreseen(speakers=91, seeds=5, searches=2, searched=True)
