@@ -101,10 +101,11 @@ def _expected(space: Space, question: Question, header: StudyHeader) -> str:
     margin = points(question.margin, exact_digits(question.margin))
     each = sum(split.parts["test"]["clips"] for split in header.splits) / max(sum(map(len, tested)), 1)
     wider = f" (with {CLIPS} clips a speaker; with this corpus's {each:.0f} it will be wider)" if each < FEW * CLIPS else ""
+    alone = " before p is adjusted over the questions" if len(space.questions) > 1 else ""
     reach = ", so 'no meaningful difference' is out of reach" if OF_90 * least >= question.margin else ""
     return (
         f"a 95 % interval of about ± {_span(least, most)} points{wider}, differences found from about "
-        f"{_span(FOUND * least, FOUND * most)} points on; the margin is {margin}{reach}"
+        f"{_span(FOUND * least, FOUND * most)} points on{alone}; the margin is {margin}{reach}"
     )
 
 

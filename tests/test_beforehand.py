@@ -46,7 +46,20 @@ def test_that_a_search_of_one_split_gets_no_verdict_is_told(tmp_path: Path, nest
     assert ("there can be no verdict: the settings were chosen on a split that had some of these speakers" in told) is not nested
 
 
+def test_what_several_questions_find_is_said_to_be_before_their_adjustment(tmp_path: Path) -> None:
+    space = read_space("mtl", "small", budget={"seeds": 5})
+    header = make_header("told", space, make_tiny(tmp_path / "tiny.arrow"), "cpu", "study.run")
+    test = {"test": {"clips": 24 * 82, "speakers": [f"{number:02d}" for number in range(24)]}}
+    header = replace(header, splits=(replace(header.splits[0], parts=test),))
+    assert len(space.questions) == 2
+    assert " points on before p is adjusted over the questions; the margin is" in expectations(space, header)[0]
+    assert "adjusted" not in line(tmp_path, seeds=5)
+
+
 def test_a_size_without_a_verdict_is_told(tmp_path: Path) -> None:
+    folds = foreseen(speakers=24, seeds=2, searches=2, searched=True, folds=2)[0]
+    assert folds is not None
+    assert "measured from 1 test speaker in each of 2 folds and 3 seeds on" in folds
     assert "there can be no verdict: error rates were measured from" in line(tmp_path, seeds=2)
     refused, _ = foreseen(speakers=91, seeds=5, searches=2, searched=True)
     assert refused is not None
