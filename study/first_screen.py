@@ -99,11 +99,13 @@ def speaker_words(c: Contrast) -> str:
         return f"Every speaker differs by {points(of[ordered[0]])} points."
     names = [short(speaker, 16) for speaker in (ordered[0], ordered[-1])]
     mean = points(total / len(of))
-    apart = c.n_folds and mean != points(c.estimate)  # of folds of unlike size the mean of means is not all speakers' mean
-    of_folds = f" With all of them it is {mean}: Δ counts each {c.division} alike, however many speakers it has." if apart else ""
+    counted = ""  # of folds of unlike size, or searches with unlike many runs, the mean of means is not all speakers' mean
+    if mean != points(c.estimate) and (c.n_folds or len(set(c.seeds_each)) > 1):
+        each, many = (c.division, "speakers") if c.n_folds else ("search" if c.n_searches > 1 else "split", "runs")
+        counted = f" With all of them it is {mean}: Δ counts each {each} alike, however many {many} it has."
     return (
         f"The median speaker differs by {points(median(of.values()))} points; without any one speaker their mean is {points(low)} "
-        f"(without {names[0]}) to {points(high)} (without {names[1]}).{of_folds}"
+        f"(without {names[0]}) to {points(high)} (without {names[1]}).{counted}"
     )
 
 

@@ -162,3 +162,11 @@ def test_arms_that_are_above_no_baseline_are_said_to_have_learned_little(
 def test_of_speakers_that_are_all_alike_none_is_named(question: QuestionResult) -> None:
     alike = replace(question.contrast, speaker_differences={"a": 0.5, "b": 0.5, "c": 0.5})
     assert answer(replace(question, contrast=alike)).speakers == "Every speaker differs by +50.0 points."
+
+
+def test_a_mean_of_searches_with_unlike_many_runs_is_told_apart_from_that_of_the_speakers(question: QuestionResult) -> None:
+    c = replace(question.contrast, estimate=0.2, speaker_differences={"a": 0.1, "b": 0.2, "c": 0.33}, n_searches=2)
+    words = " With all of them it is +21.0: Δ counts each search alike, however many runs it has."
+    for seeds, said in (((5, 3), words), ((5, 5), "")):
+        told = answer(replace(question, contrast=replace(c, seeds_each=seeds))).speakers
+        assert told.endswith(f"(without a).{said}")
