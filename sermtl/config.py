@@ -218,7 +218,8 @@ def explain(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    return f"{key}: {message[0].lower()}{message[1:]}, but got {first['input']!r}"
+    got = "" if ", but got " in message else f", but got {first['input']!r}"
+    return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 
 def read_config(path: Path) -> RunConfig:

@@ -10,6 +10,7 @@ from pathlib import Path
 from sermtl.corpus import Corpus
 from sermtl.split_lines import split_notes
 from study.cluster import Resources
+from study.contrast import CHOSEN_ON_SOME
 from study.cost import Cost, most_epochs
 from study.error_rates import foreseen
 from study.header import StudyHeader
@@ -32,7 +33,7 @@ def opening_lines(header: StudyHeader, folder: Path, space: Space, corpus: Corpu
     finalists, reruns = header.finalists
     again = f" (the best {finalists} run {count(reruns, 'more time')})" if finalists else ""
     search = f"{len(space.arms)} arms × {count(budget['trials'], 'trial')}{again}" if space.searched else "nothing searched"
-    repeats = f" × {budget['searches']} searches" if budget["searches"] > 1 else ""
+    repeats = f" × {budget['searches']} searches" if space.searched and budget["searches"] > 1 else ""
     return [
         f"study   {header.name}: {space.title}",
         f"corpus  {corpus.name}: {made}{len(corpus):,} clips, {header.corpus.speakers} speakers, {corpus.hours:.2f} h",
@@ -90,6 +91,8 @@ def _expected(space: Space, question: Question, header: StudyHeader) -> str:
         draws=len(tested) if len(tested) > 1 and not apart else 0,
         pairs=question.main == "speaker" and question.objective != "speaker_accuracy",
     )
+    if space.searched and not space.nested and len(tested) > 1:
+        refused = CHOSEN_ON_SOME
     if refused is not None:
         return f"there can be no verdict: {refused}"
     if not half_widths:
@@ -98,10 +101,11 @@ def _expected(space: Space, question: Question, header: StudyHeader) -> str:
     margin = points(question.margin, exact_digits(question.margin))
     each = sum(split.parts["test"]["clips"] for split in header.splits) / max(sum(map(len, tested)), 1)
     wider = f" (with {CLIPS} clips a speaker; with this corpus's {each:.0f} it will be wider)" if each < FEW * CLIPS else ""
+    alone = " before p is adjusted over the questions" if len(space.questions) > 1 else ""
     reach = ", so 'no meaningful difference' is out of reach" if OF_90 * least >= question.margin else ""
     return (
         f"a 95 % interval of about ± {_span(least, most)} points{wider}, differences found from about "
-        f"{_span(FOUND * least, FOUND * most)} points on; the margin is {margin}{reach}"
+        f"{_span(FOUND * least, FOUND * most)} points on{alone}; the margin is {margin}{reach}"
     )
 
 

@@ -32,6 +32,7 @@ from study.verdict import exact_digits
 from study.wording import arm_words, bare_p, count, duration, interval, knob, listing, percent, points, score_words, size_words
 
 Pair = tuple[Results, Results]
+BOLD = "Bold:"
 PIPED_COLUMNS = 130  # width of the tables where no terminal says
 
 
@@ -173,7 +174,7 @@ def settings_table(pair: Pair) -> Table:
         rows.append(Row((key, *(short(text, 80) for text in texts)), "" if texts[0] == texts[1] else "strong"))
     rows += [Row((key, *cells), "strong") for key, *cells in recipe_differences(pair)]
     columns = ("setting", *(study_name(pair, place) for place in (0, 1)))
-    return Table("Settings", columns, "tww", tuple(rows), ("Bold: where the studies differ.",))
+    return Table("Settings", columns, "tww", tuple(rows), (f"{BOLD} where the studies differ.",))
 
 
 def _settings(results: Results) -> dict[str, str]:
@@ -201,11 +202,12 @@ def print_tables(tables: list[Table]) -> None:
         shown = RichTable(title=table.title, title_justify="left", box=None, pad_edge=False)
         for name, align in zip(table.columns, table.align, strict=True):
             shown.add_column(name, justify="right" if align == "n" else "left")
-        for row in table.rows:
-            shown.add_row(*row.cells)
+        for row in table.rows:  # no plain line is bold: what is strong has a mark there
+            first, *others = row.cells
+            shown.add_row(f"{first} *" if row.kind == "strong" else first, *others)
         console.print(shown)
         for note in table.notes:
-            console.print(note)
+            console.print(note.replace(BOLD, "*:"))
         console.print()
 
 

@@ -19,6 +19,7 @@ FEWEST_SEEDS = 3
 FEWEST_SPEAKERS = 2
 MOST_FAILED = 0.2  # of an arm's runs, without a score: beyond, those that are left tell of themselves only
 FEW_SPEAKERS = 12  # below, folds over all speakers tell more than one test part
+CHOSEN_ON_SOME = "the settings were chosen on a split that had some of these speakers"
 
 
 @dataclass(frozen=True)
@@ -257,7 +258,7 @@ def _judged(c: Contrast, design: Design, groups: int, in_a_run: int, cells: tupl
         (
             reason
             for fails, reason in (
-                (c.n_speakers == 0, "no run of both arms has finished"),
+                (c.n_speakers == 0 and not most_failed, "no run of both arms has finished"),
                 (not design.family, "an estimate beside the answer, not one of the study's declared questions"),
                 (
                     design.pending > 0,
@@ -270,7 +271,7 @@ def _judged(c: Contrast, design: Design, groups: int, in_a_run: int, cells: tupl
                 ),
                 (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c)}; an interval needs at least {FEWEST_SEEDS}"),
                 (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),
-                (design.searched and not design.nested, "the settings were chosen on a split that had some of these speakers"),
+                (design.searched and not design.nested, CHOSEN_ON_SOME),
                 (np.isnan(c.se), "every difference is the same: there is no variation to judge by"),
                 (refused is not None, refused),
             )

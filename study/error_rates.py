@@ -171,7 +171,8 @@ def _judged(
 def _smallest(cells: tuple[Cell, ...]) -> str:
     folds, draws = min(c.folds for c in cells), min(c.draws for c in cells)
     of = f" in each of {folds} folds" if folds else f" in each of {draws} draws of the split" if draws else ""
-    return f"{min(c.speakers_each for c in cells)} test speakers{of} and {min(c.seeds for c in cells)} seeds"
+    speakers = min(c.speakers_each for c in cells)
+    return f"{speakers} test speaker{'s' * (speakers > 1)}{of} and {min(c.seeds for c in cells)} seeds"
 
 
 def _size(cell: Cell) -> str:

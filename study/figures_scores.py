@@ -90,7 +90,7 @@ def classes_figure(question: QuestionResult, human: dict[str, float], synthetic:
             values = [100 * human.get(c, float("nan")) for c in classes]
             axes.plot(np.arange(len(classes)), values, "_", color=INK, markersize=20, label="human listeners, voice only")
         class_labels(axes, range(len(classes)), names)
-        axes.set_ylim(0, 100)
+        axes.set_ylim(*recall_limits([arm.recall[c].mean for arm in arms for c in classes]))
         axes.grid(axis="y")
         axes.set_ylabel("recall, %")
         drawn.legend(2)
@@ -100,6 +100,11 @@ def classes_figure(question: QuestionResult, human: dict[str, float], synthetic:
         for c in (*classes, *(["total"] if "total" in arm.recall else []))
     ]
     return Drawing(name, title, description, drawn.svg, pa.Table.from_pylist(rows))
+
+
+def recall_limits(means: list[float]) -> tuple[float, float]:
+    """From 0 to 100 %, and beyond where a mean is so near an end that half of its marker would be cut off."""
+    return (-3.0 if any(mean < 0.02 for mean in means) else 0.0), (103.0 if any(mean > 0.98 for mean in means) else 100.0)
 
 
 def _class_points(axes: Any, number: int, arm: ArmResult, classes: list[str]) -> None:

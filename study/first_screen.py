@@ -8,6 +8,7 @@ from study.answer import QuestionResult
 from study.contrast import Contrast
 from study.drawing import short
 from study.same_recipe import same_words
+from study.tables import Baselines, baseline_value
 from study.verdict import digits, exact_digits
 from study.wording import (
     arm_words,
@@ -27,6 +28,8 @@ from study.wording import (
     way,
 )
 
+SIDES = ("mtl", "control")
+BASELINES = (("chance", "chance"), ("duration_only", "what a clip's length alone gives"))
 FEWEST_NAMED = 3  # of two speakers, without one the other is all
 VERDICTS = {
     "helps": ("It helps", "yes"),
@@ -60,7 +63,8 @@ class Answer:
     caveats: tuple[str, ...]
 
 
-def answer(question: QuestionResult) -> Answer:
+def answer(question: QuestionResult, baselines: Baselines | None = None) -> Answer:
+    """baselines: each task's, beside which no arm may have learned anything; None where they are not known."""
     c = question.contrast
     verdict, tone = VERDICTS.get(c.verdict, (c.verdict, ""))
     if len(question.header.auxiliary) > 1:
@@ -80,7 +84,7 @@ def answer(question: QuestionResult) -> Answer:
         sentence(c.reason),
         speaker_words(c),
         cause_words(question),
-        tuple(sentence(caveat) for caveat in c.caveats),
+        tuple(sentence(caveat) for caveat in (*learned_words(question, baselines or {}), *c.caveats)),
     )
 
 
@@ -91,13 +95,34 @@ def speaker_words(c: Contrast) -> str:
         return ""
     total, ordered = sum(of.values()), sorted(of, key=lambda speaker: (-of[speaker], speaker))
     low, high = ((total - of[left]) / (len(of) - 1) for left in (ordered[0], ordered[-1]))
+    if points(of[ordered[0]]) == points(of[ordered[-1]]):
+        return f"Every speaker differs by {points(of[ordered[0]])} points."
     names = [short(speaker, 16) for speaker in (ordered[0], ordered[-1])]
     mean = points(total / len(of))
-    apart = c.n_folds and mean != points(c.estimate)  # of folds of unlike size the mean of means is not all speakers' mean
-    of_folds = f" With all of them it is {mean}: Δ counts each {c.division} alike, however many speakers it has." if apart else ""
+    counted = ""  # of folds of unlike size, or searches with unlike many runs, the mean of means is not all speakers' mean
+    if mean != points(c.estimate) and (c.n_folds or len(set(c.seeds_each)) > 1):
+        each, many = (c.division, "speakers") if c.n_folds else ("search" if c.n_searches > 1 else "split", "runs")
+        counted = f" With all of them it is {mean}: Δ counts each {each} alike, however many {many} it has."
     return (
         f"The median speaker differs by {points(median(of.values()))} points; without any one speaker their mean is {points(low)} "
-        f"(without {names[0]}) to {points(high)} (without {names[1]}).{of_folds}"
+        f"(without {names[0]}) to {points(high)} (without {names[1]}).{counted}"
+    )
+
+
+def learned_words(question: QuestionResult, baselines: Baselines) -> tuple[str, ...]:
+    """That neither arm is above a baseline: of networks that learned nothing two are easily alike, and their difference is noise.
+
+    The higher of two baselines is named: what is below chance may still be above what a clip's length gives, or the reverse.
+    """
+    means = [arm.means[question.score].mean for arm in question.arms if way(arm.arm) in SIDES and question.score in arm.means]
+    floors = {words: baseline_value(question.score, which, baselines) for which, words in BASELINES}
+    known = {words: share for words, share in floors.items() if share is not None}
+    if len(means) < len(SIDES) or not known or max(means) > max(known.values()):
+        return ()
+    words = max(known, key=lambda words: known[words])
+    return (
+        f"Neither arm's mean is above {words} ({percent(known[words])} %): what changes between networks that have learned so "
+        "little says little of the task.",
     )
 
 

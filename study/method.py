@@ -19,8 +19,8 @@ from study.report_data import confirm_seeds
 from study.wording import count, listing, p_value
 
 HOLM = (
-    "Holm's adjustment of p runs over the questions' primary contrasts; an interval, and 'no meaningful difference', which rests "
-    "on one, is each question's own."
+    "Holm's adjustment of p runs over the questions' primary contrasts; an interval, the detectable effect, and 'no meaningful "
+    "difference', which rests on an interval, are each question's own."
 )
 WIDER = (
     "Of the primary contrast two intervals are computed: a t over {unit} means, and crossed random effects ({unit} × seed). "
@@ -165,9 +165,8 @@ def contrast_words(results: Results) -> tuple[str, ...]:
     for question in results.questions:
         if found := question.contrast.mcnemar:
             right = f"{found.only_first} right with the multi-task arm only, {found.only_second} with the control only"
-            name = printable(question.header.name) + (
-                f", search {found.search + 1}" if results.header.budget.get("searches", 1) > 1 else ""
-            )
+            several = results.header.budget.get("trials") and results.header.budget.get("searches", 1) > 1
+            name = printable(question.header.name) + (f", search {found.search + 1}" if several else "")
             on = f" on {printable(found.split)}" if question.contrast.n_splits > 1 else ""
             words.append(f"McNemar on the clips of seed {found.seed}{on} ({name}): {right}, p {p_value(found.p)}. {found.warning}")
     return tuple(words)
@@ -189,13 +188,14 @@ def test_basis(results: Results) -> str:
 def dev_basis(results: Results) -> str:
     """What numbers of the search are of."""
     seeds = sorted({record.identity.seed for record in results.records if record.identity.phase == "search"})
-    return f"dev part, search {'seed' if len(seeds) == 1 else 'seeds'} {_span(seeds)} · {source(results)}"
+    return f"dev part, search {'seed' if len(seeds) == 1 else 'seeds'} {_span(seeds)} · {source(results, searched=True)}"
 
 
-def source(results: Results) -> str:
-    """Split, corpus and code behind a number."""
+def source(results: Results, searched: bool = False) -> str:
+    """Split, corpus and code behind a number. searched: it is the search's, which without nesting has the first split alone."""
     header = results.header
-    splits = split_words([printable(split.id) for split in header.splits])
+    ids = [printable(split.id) for split in header.splits]
+    splits = split_words(ids[:1] if searched and not header.budget.get("nested", True) else ids)
     code = printable(header.versions.get("code", "unknown"))[:12]
     return f"split {splits} · corpus {printable(header.corpus.name)} {header.corpus.checksum[:12]} · code {code}"
 

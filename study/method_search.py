@@ -16,7 +16,9 @@ def search_words(results: Results) -> str:
     nested, each = bool(budget.get("nested", True)), searches // max(len(header.splits), 1)
     often = {1: "once"}.get(each, f"{each} times")
     splits = f", {often} on every split," if nested and len(header.splits) > 1 and searches == each * len(header.splits) else ""
-    times = f" {searches} times{splits}" if searches > 1 else ""
+    if not nested and len(header.splits) > 1:
+        splits = ", on the first split alone,"
+    times = f"{f' {searches} times' if searches > 1 else ''}{splits}"
     return (
         f"Multi-task arm and control {'were' if _searched(results) else 'are'} each searched{times} with "
         f"{count(trials, 'trial')}, for dev {objectives}, by the same sampler and pruner, over the same ranges and from "

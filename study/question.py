@@ -1,5 +1,6 @@
 """One question's answer: its runs' scores → the declared contrast, the contrasts beside it, and what each arm did."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from study.same_recipe import mostly_same, same_recipes, without_interval
 from study.scores import Run, Score, arm_scores, label_values, right_clips
 from study.spend import rung_quality, winners
 from study.stats import Array, mcnemar_p, relative_gain
+from study.wording import listing, points, task_words
 
 MCNEMAR_WARNING = "McNemar's test takes clips as independent and one seed as all; clips of a speaker are alike and seeds differ."
 
@@ -24,6 +26,7 @@ MCNEMAR_WARNING = "McNemar's test takes clips as independent and one seed as all
 def declared_contrast(evidence: Evidence) -> Contrast:
     """MTL - control at the first look: the question's own contrast, before Holm's adjustment."""
     found = _contrast(evidence, evidence.scores, "mtl", "control", family=True)
+    found = replace(found, caveats=found.caveats + _speakers_of_one_class(evidence))
     if not evidence.score.from_pairs:
         return found
     arms = (evidence.key("mtl"), evidence.key("control"))  # pseudo-values differ more than the speakers they stand for
@@ -109,6 +112,32 @@ def _endings(evidence: Evidence, arms: tuple[str, str]) -> dict[str, Any]:
     first, second = (ended[arm] - sum(run.has(evidence.score) for run in evidence.of(arm)) for arm in arms)
     pending = sum(max(0, planned - runs) for runs in ended.values())
     return {"planned": planned, "pending": pending, "failed": (first, second)}
+
+
+def _speakers_of_one_class(evidence: Evidence) -> tuple[str, ...]:
+    """What must be known of a mean of speakers' UAR where each has one class of the task, as one sex, and classes unlike many.
+
+    A speaker's UAR is then the recall of its class, and their mean weighs classes by their speakers, as UAR does not.
+    """
+    task, arms = evidence.score.task, [evidence.of(evidence.key(name)) for name in ("mtl", "control")]
+    runs = {run.record.identity.split: run for arm in arms for run in arm if run.has(evidence.score)}
+    if evidence.score.metric != "uar" or not runs:
+        return ()
+    tables = [run.clips.select(["speaker", f"{task}_true"]).drop_null() for run in runs.values() if run.clips is not None]
+    parts = [set(zip(*(column.to_pylist() for column in table.columns), strict=True)) for table in tables]
+    if any(len({speaker for speaker, _ in part}) < len(part) for part in parts):
+        return ()
+    if all(len(set(Counter(value for _, value in part).values())) < 2 for part in parts):
+        return ()
+    many = Counter(value for _, value in set().union(*parts)).most_common()
+    both = _paired(arms[0], arms[1], evidence.score.name)
+    of_runs = (
+        f" The UAR of whole test parts differs by {points(float(np.mean(both[:, 0] - both[:, 1])))} points." if len(both) else ""
+    )
+    return (
+        f"Each test speaker has one {task_words(task)}, so that Δ, a mean over speakers, weighs them as it has speakers of each "
+        f"({listing([f'{n} {task_words(value)}' for value, n in many])}), which UAR does not.{of_runs}",
+    )
 
 
 def _between(evidence: Evidence, first: str, second: str) -> Contrast | None:

@@ -35,6 +35,7 @@ from study.paper_results import CITATION
 from study.report_data import confirm_seeds, data_files, data_name, write_data
 from study.results import load_results
 from study.sections import make_sections
+from study.tables import baselines_of
 from study.wording import bare_p, duration, interval, percent, points, score_words, signed
 
 MADE = {"figures": (".svg",), "data": (".csv", ".parquet", ".json")}  # what a report may clear away of an earlier one
@@ -68,7 +69,7 @@ def page_context(results: Results, drawings: dict[str, list[Drawing]]) -> dict[s
         "name": printable(header.name),
         "title": printable(str(header.space.get("title", ""))),
         "notes": results.notes,
-        "answers": [answer(question) for question in results.questions],
+        "answers": [answer(question, baselines_of(results)) for question in results.questions],
         "methods": "; ".join(dict.fromkeys(q.contrast.method for q in results.questions if isfinite(q.contrast.low))),
         "contrasts": [contrast_cells(question) for question in results.questions],
         "forest": drawings["answer"],

@@ -42,7 +42,11 @@ def _winner(arm: Arm, search: int, trials: list[TrialRecord], folder: Path) -> W
         return Winner(arm, search, {}, None)
     chosen = winner(trials)
     if chosen is None:
-        raise StudyError(f"{folder}: no trial of {arm.key} (search {search}) ran to its end, so it has no winner; raise --trials")
+        why, remedy = "", "raise --trials"
+        if failed := [trial for trial in trials if trial.state == "FAILED"]:  # more of the same kind would hardly do better
+            why = f": {len(failed)} of {len(trials)} failed, the last because {failed[-1].reason or 'no reason kept'}"
+            remedy = "raise --trials, or change what the space allows and take another --name"
+        raise StudyError(f"{folder}: no trial of {arm.key} (search {search}) ran to its end, so it has no winner{why}; {remedy}")
     return Winner(arm, search, chosen.first.params, chosen)
 
 

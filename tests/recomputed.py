@@ -172,7 +172,7 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
             continue
         first, second = (arm_table(scores, row[arm]) for arm in ("first", "second"))
         difference = (first - second).dropna(how="all").dropna(how="all", axis=1)
-        if difference.abs().max().max() == 0:  # the same settings in both arms: nothing to judge by
+        if difference.empty or difference.max().max() - difference.min().min() < 1e-12:  # no pair, or no variation to judge by
             continue
         mean = analysed(difference)
         if row["seeds"] < 3 or len(difference) < 2 or (np.isnan(row["low"]) and mostly_alike(difference, row["label"])):
@@ -183,7 +183,7 @@ def recompute(scores: pd.DataFrame, printed: pd.DataFrame) -> pd.DataFrame:
         detectable = float((stats.t.ppf(0.975, mean.df) + stats.t.ppf(0.8, mean.df)) * mean.se)
         rows[index] = {
             **dict(zip(NUMBERS, (mean.estimate, low, high, low90, high90, p, p, *means), strict=False)),
-            **{"relative_gain": mean.estimate / means[1], "minimum_detectable": detectable},
+            **{"relative_gain": mean.estimate / means[1] if means[1] else np.nan, "minimum_detectable": detectable},
         }
     again = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=list(NUMBERS))
     primary = again.index[printed.loc[again.index, "label"] == "primary"]

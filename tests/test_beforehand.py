@@ -36,7 +36,30 @@ def test_where_the_margin_is_within_reach_nothing_is_said_of_it() -> None:
     assert min(widths) < 0.02
 
 
+@pytest.mark.parametrize("nested", [True, False])
+def test_that_a_search_of_one_split_gets_no_verdict_is_told(tmp_path: Path, nested: bool) -> None:
+    space = read_space("emotion", "small", budget={"seeds": 5})
+    header = make_header("told", space, make_tiny(tmp_path / "tiny.arrow"), "cpu", "study.run")
+    folds = [{"test": {"clips": 984, "speakers": [f"{fold}-{k}" for k in range(12)]}} for fold in (0, 1)]
+    header = replace(header, splits=tuple(replace(header.splits[0], parts=parts) for parts in folds))
+    told = expectations(replace(space, nested=nested), header)[0]
+    assert ("there can be no verdict: the settings were chosen on a split that had some of these speakers" in told) is not nested
+
+
+def test_what_several_questions_find_is_said_to_be_before_their_adjustment(tmp_path: Path) -> None:
+    space = read_space("mtl", "small", budget={"seeds": 5})
+    header = make_header("told", space, make_tiny(tmp_path / "tiny.arrow"), "cpu", "study.run")
+    test = {"test": {"clips": 24 * 82, "speakers": [f"{number:02d}" for number in range(24)]}}
+    header = replace(header, splits=(replace(header.splits[0], parts=test),))
+    assert len(space.questions) == 2
+    assert " points on before p is adjusted over the questions; the margin is" in expectations(space, header)[0]
+    assert "adjusted" not in line(tmp_path, seeds=5)
+
+
 def test_a_size_without_a_verdict_is_told(tmp_path: Path) -> None:
+    folds = foreseen(speakers=24, seeds=2, searches=2, searched=True, folds=2)[0]
+    assert folds is not None
+    assert "measured from 1 test speaker in each of 2 folds and 3 seeds on" in folds
     assert "there can be no verdict: error rates were measured from" in line(tmp_path, seeds=2)
     refused, _ = foreseen(speakers=91, seeds=5, searches=2, searched=True)
     assert refused is not None

@@ -69,6 +69,9 @@ def test_the_command_prints_the_tables_and_writes_beside_the_first(
     page = studies[0].parent / "compare-first-second.html"
     assert printed.splitlines()[-1] == str(page)
     assert "Multi-task minus control" in printed
+    assert "*: where the studies differ." in printed
+    marked = {line.split(" *")[0] for line in printed.splitlines() if " * " in line}
+    assert marked == {row.cells[0] for row in settings_table((load_results(studies[0]), load_results(studies[1]))).rows if row.kind}
     first = page.read_bytes()
     assert main([str(folder) for folder in studies]) == 0
     assert page.read_bytes() == first

@@ -26,7 +26,7 @@ def test_defaults_are_the_papers_recipe_a() -> None:
         ({"learning_rate": -1}, "learning_rate: input should be greater than 0, but got -1"),
         ({"epochs": "many"}, "epochs: input should be a valid integer"),
         ({"learning_rate": float("nan")}, "learning_rate: input should be a finite number"),
-        ({"auxiliary": {"speaker": -1}}, "weight of 'speaker' must be between 0 and 100 inclusive"),
+        ({"auxiliary": {"speaker": -1}}, "weight of 'speaker' must be between 0 and 100 inclusive, but got -1.0"),
         ({"main": "speaker"}, "'speaker' is the main task; it cannot be auxiliary too; give auxiliary = {} for none"),
         ({"epochs": True}, "epochs: true and false are no numbers, but got True"),
         ({"auxiliary": {"speaker": True}}, "auxiliary: true and false are no numbers"),
@@ -41,6 +41,7 @@ def test_a_wrong_value_is_named_with_its_remedy(values: dict[str, Any], said: st
     assert said in str(caught.value)
     assert str(caught.value).startswith("my.toml: ")
     assert "\n" not in str(caught.value)
+    assert str(caught.value).count("but got") <= 1
 
 
 @given(

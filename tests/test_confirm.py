@@ -16,7 +16,7 @@ from study.confirm_queue import ConfirmQueue
 from study.execute import Plan, run_searches
 from study.identity import Identity
 from study.journal import Journal
-from study.record import TrialRecord, read_records, write_record
+from study.record import TrialRecord, read_record, read_records, record_path, record_text, write_record
 from study.store import open_storage
 from study.trial import Attempt
 from study.winners import pick_winners, write_winners
@@ -79,6 +79,18 @@ def test_an_arm_without_a_complete_trial_has_no_winner(tmp_path: Path, tiny_corp
     plan = toy_plan(tmp_path, tiny_corpus)
     searched(plan, {"mtl": [0.5], "control": [None]})
     with pytest.raises(StudyError, match=r"no trial of emotion.control \(search 0\) ran to its end"):
+        pick_winners(plan.space, plan.folder)
+
+
+def test_why_an_arm_has_no_winner_is_said(tmp_path: Path, tiny_corpus: Corpus) -> None:
+    """Where every trial diverged, more of them are no remedy."""
+    plan = toy_plan(tmp_path, tiny_corpus)
+    searched(plan, {"mtl": [0.5], "control": [None]})
+    path = record_path(plan.folder, next(r.identity for r in read_records(plan.folder) if r.identity.arm == "emotion.control"))
+    record = replace(read_record(path), state="FAILED", reason="loss is nan at epoch 3")
+    path.write_text(record_text(record))
+    said = "winner: 1 of 1 failed, the last because loss is nan at epoch 3; raise --trials, or change what the space allows"
+    with pytest.raises(StudyError, match=said):
         pick_winners(plan.space, plan.folder)
 
 

@@ -120,6 +120,8 @@ def test_runs_that_failed_stand_beside_the_verdict_and_many_forbid_it() -> None:
     found = of(scores(0.06, seeds=3), planned=10, failed=(7, 0))
     assert found.verdict == "no verdict"
     assert found.reason.startswith("7 of 10 runs of first and 0 of second gave no score")
+    none = np.full((1, 4, 3), np.nan)  # all of one arm's runs have ended, without a score: it is not that none has finished
+    assert of((none, none), planned=3, failed=(3, 0)).reason.startswith("3 of 3 runs of first and 0 of second gave no score")
 
 
 def test_settings_that_were_never_searched_need_no_nesting() -> None:

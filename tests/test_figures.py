@@ -15,6 +15,7 @@ from study.drawing import COLOURS, Drawing, canvas, finish_svg, printable, short
 from study.figures import draw_all, left_out, search_trials
 from study.figures_contrast import ForestRow, forest, in_words, speakers_figure
 from study.figures_knobs import weight_figure
+from study.figures_scores import recall_limits
 from study.figures_search import MOST_CURVES, best_figure, mean_best, rungs_figure, thinned
 from study.identity import Identity
 from study.importance import importances, is_log
@@ -339,3 +340,9 @@ def test_a_study_without_search_has_no_search_figures(tmp_path: Path) -> None:
     drawn = draw_all(load_results(tmp_path / "fixed"))
     assert [section for section in ("learning", "best", "weights", "importance", "rungs") if drawn.get(section)] == []
     assert drawn["answer"]
+
+
+def test_the_mark_of_a_perfect_class_is_whole() -> None:
+    assert recall_limits([0.4, 0.6, float("nan")]) == (0, 100)
+    assert recall_limits([0.4, 1.0]) == (0, 103)
+    assert recall_limits([0.0, 0.6]) == (-3, 100)

@@ -144,3 +144,29 @@ def test_the_headline_reads_as_the_verdict_says(question: QuestionResult) -> Non
     wide = answer(replace(question, contrast=replace(short, margin=0.0125, minimum_detectable=2.4)))
     assert dict(wide.facts)["margin, set before"] == "± 1.25 points"
     assert dict(wide.facts)["detectable effect"] == "none: over 100 points"
+
+
+@pytest.mark.parametrize(
+    ("chance", "length", "said"),
+    [(1 / 6, 0.21, ""), (1 / 6, 0.9, "what a clip's length alone gives (90.0 %)"), (0.8, 0.7, "chance (80.0 %)")],
+)
+def test_arms_that_are_above_no_baseline_are_said_to_have_learned_little(
+    question: QuestionResult, chance: float, length: float, said: str
+) -> None:
+    """Two networks at chance are easily alike: 'no meaningful difference' is then nothing that a second task did not do."""
+    found = answer(question, {"emotion": {"chance": chance, "duration_only": length}}).caveats
+    assert any(f"Neither arm's mean is above {said}: what" in caveat for caveat in found) is bool(said)
+    assert not any("Neither arm" in caveat for caveat in answer(question).caveats)
+
+
+def test_of_speakers_that_are_all_alike_none_is_named(question: QuestionResult) -> None:
+    alike = replace(question.contrast, speaker_differences={"a": 0.5, "b": 0.5, "c": 0.5})
+    assert answer(replace(question, contrast=alike)).speakers == "Every speaker differs by +50.0 points."
+
+
+def test_a_mean_of_searches_with_unlike_many_runs_is_told_apart_from_that_of_the_speakers(question: QuestionResult) -> None:
+    c = replace(question.contrast, estimate=0.2, speaker_differences={"a": 0.1, "b": 0.2, "c": 0.33}, n_searches=2)
+    words = " With all of them it is +21.0: Δ counts each search alike, however many runs it has."
+    for seeds, said in (((5, 3), words), ((5, 5), "")):
+        told = answer(replace(question, contrast=replace(c, seeds_each=seeds))).speakers
+        assert told.endswith(f"(without a).{said}")

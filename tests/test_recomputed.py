@@ -58,6 +58,16 @@ def test_arms_that_do_not_differ_leave_nothing_to_compute(tmp_path: Path) -> Non
     assert check(report)[:2] == ([], [])
 
 
+def test_a_difference_that_never_varies_and_an_arm_without_a_score_leave_nothing_to_compute(tmp_path: Path) -> None:
+    fake_study(tmp_path, trials=2, seeds=3, speakers=4, questions=("emotion",), confirm=("mtl", "control"))
+    report = write_report(tmp_path).parent
+    scores = pd.read_parquet(report / "data" / "scores.parquet")
+    mtl = scores["arm"] == "emotion.mtl"
+    for values in (mtl.map({True: 1.0, False: 1 / 6}), scores["value"].where(~mtl)):
+        scores.assign(value=values).to_parquet(report / "data" / "scores.parquet")
+        assert check(report)[:2] == ([], [])
+
+
 def test_the_committed_report() -> None:
     lines, differ, _ = check(Path(__file__).parents[1] / "docs" / "ravdess")
     assert differ == []

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from study.answer import MeanSd
 from study.figures_contrast import speakers_figure
 from study.figures_scores import confusion_figure
 from study.header import SplitHeader
-from study.method import analysis_words, how_words
+from study.method import analysis_words, contrast_words, dev_basis, how_words, source
 from study.record import read_record, record_text
 from study.report import write_report
 from study.results import load_results
@@ -97,7 +98,49 @@ def test_a_contrast_over_folds_does_not_claim_every_speaker_in_every_search(tmp_
 def test_only_nested_searches_are_once_on_every_split(tmp_path: Path, nested: bool) -> None:
     splits = ("speaker-s0", "speaker-s1")
     fake_study(tmp_path, trials=3, searches=2, splits=splits, questions=("emotion",), confirm=ARMS, nested=nested)
-    assert ("once on every split" in how_words(load_results(tmp_path))[0]) is nested
+    results = load_results(tmp_path)
+    assert ("once on every split" in how_words(results)[0]) is nested
+    assert ("on the first split alone" in how_words(results)[0]) is not nested
+    assert dev_basis(results).split(" · ")[1] == ("split speaker-s0 and speaker-s1" if nested else "split speaker-s0")
+    assert source(results).startswith("split speaker-s0 and speaker-s1 · ")
+
+
+def test_one_search_of_the_first_split_alone_is_said(tmp_path: Path) -> None:
+    fake_study(tmp_path, 3, 4, 3, splits=("speaker-s0", "speaker-s1"), questions=("emotion",), confirm=ARMS, nested=False)
+    assert "were each searched, on the first split alone, with 3 trials" in how_words(load_results(tmp_path))[0]
+
+
+def test_a_clip_level_test_names_no_search_where_none_was(tmp_path: Path) -> None:
+    folds = tuple(f"speaker-s0-fold{k}of2" for k in range(2))
+    for name, trials in (("searched", 2), ("fixed", 0)):
+        fake_study(tmp_path / name, 3, 4, trials, searches=2, splits=folds, questions=("emotion",), confirm=ARMS)
+        said = contrast_words(load_results(tmp_path / name))[1]
+        assert ("(emotion, search 1)" in said, "(emotion)" in said) == (trials > 0, trials == 0)
+
+
+@pytest.mark.parametrize(("women", "delta"), [(3, 0.05), (6, 0.3)])
+def test_a_mean_over_speakers_of_one_class_each_is_told_apart_from_the_uar(tmp_path: Path, women: int, delta: float) -> None:
+    """All said to be men, against four in five right of either sex: the UAR rises by 30 points, but not a mean over speakers."""
+    fake_study(tmp_path, 3, 12, 0, questions=("emotion",), confirm=ARMS)
+    for path in (tmp_path / "predictions").rglob("clips.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        sexes = np.array(["female", "male"])
+        man = np.array([int(speaker) > 1000 + women for speaker in table["speaker"].to_pylist()])
+        said = man ^ (np.arange(len(man)) % 5 == 0) if "emotion.mtl" in str(path) else np.full(len(man), True)
+        for name, values in (("emotion_true", man), ("emotion_predicted", said)):
+            table = table.set_column(table.column_names.index(name), name, pa.array(sexes[values.astype(int)]))
+        pq.write_table(table, path)
+    for path in (tmp_path / "records").rglob("confirm-*/*.json"):
+        record = read_record(path)
+        uar = 0.8 if record.identity.arm == "emotion.mtl" else 0.5
+        path.write_text(record_text(replace(record, test_scores={**record.test_scores, "emotion_uar": uar})))
+    contrast = load_results(tmp_path).questions[0].contrast
+    assert contrast.estimate == pytest.approx(delta, abs=0.005)
+    told = [caveat for caveat in contrast.caveats if "has one emotion" in caveat]
+    assert len(told) == (women == 3)
+    assert [caveat.partition("(")[2] for caveat in told] == [
+        "9 male and 3 female), which UAR does not. The UAR of whole test parts differs by +30.0 points."
+    ] * len(told)
 
 
 def test_the_likeliest_mistake_is_not_called_the_most_frequent(tmp_path: Path) -> None:
@@ -180,7 +223,7 @@ def test_what_is_adjusted_is_said_as_it_is(tmp_path: Path) -> None:
     fake_study(tmp_path / "two", 3, 4, 2, confirm=ARMS)
     fake_study(tmp_path / "one", 2, 4, 2, confirm=ARMS, questions=("emotion",))
     two, one = (analysis_words(load_results(tmp_path / name)) for name in ("two", "one"))
-    assert "an interval, and 'no meaningful difference', which rests on one, is each question's own" in two
+    assert "'no meaningful difference', which rests on an interval, are each question's own" in two
     assert one.endswith("With one question there is nothing that Holm's adjustment changes.")
     captions = []
     for name in ("two", "one"):
