@@ -129,7 +129,7 @@ class Design:
     pairs        the scores are from verification pairs
     family       the contrast is one of the study's declared questions: it gets a verdict
     planned      runs of each arm that were declared; pending: of both arms together, those that have not ended; failed: of each
-                 arm, those that ended without a score
+                 arm, those that ended without a score; lost: arm and split, or search, of which every run did
     """
 
     speakers: tuple[str, ...]
@@ -142,6 +142,7 @@ class Design:
     planned: int = 0
     pending: int = 0
     failed: tuple[int, int] = (0, 0)
+    lost: tuple[str, ...] = ()
 
 
 def contrast(
@@ -268,6 +269,11 @@ def _judged(c: Contrast, design: Design, groups: int, in_a_run: int, cells: tupl
                 (
                     most_failed,
                     f"{_failed(c, design)}: which runs are left may be no accident, so nothing is decided from them",
+                ),
+                (
+                    bool(design.lost),
+                    f"no run of {' and '.join(design.lost)} gave a score: what they would have shown is in no number here, "
+                    "and why they are lost may be no accident",
                 ),
                 (c.n_seeds < FEWEST_SEEDS, f"{_seeds(c)}; an interval needs at least {FEWEST_SEEDS}"),
                 (c.n_speakers < FEWEST_SPEAKERS, f"one test speaker; an interval needs at least {FEWEST_SPEAKERS}"),

@@ -14,6 +14,7 @@ from study.contrast import Contrast, Design, McNemar, contrast
 from study.evidence import Evidence
 from study.header import planned_runs
 from study.layout import layout_of, mean_of
+from study.record import TrialRecord
 from study.same_recipe import mostly_same, same_recipes, without_interval
 from study.scores import Run, Score, arm_scores, label_values, right_clips
 from study.spend import rung_quality, winners
@@ -103,15 +104,30 @@ def _contrast(
 
 
 def _endings(evidence: Evidence, arms: tuple[str, str]) -> dict[str, Any]:
-    """Of the first look's runs: how many were declared for an arm, have not ended, and have ended without a score.
+    """Of the first look's runs: how many were declared for an arm, have not ended, have ended without a score; and of what all did.
 
     A run whose predictions cannot be read has none: which files are lost may be no accident either.
     """
     planned = planned_runs(evidence.header)
-    ended = {arm: sum(r.identity.phase == "confirm" and r.look == 1 for r in evidence.of_records(arm)) for arm in arms}
-    first, second = (ended[arm] - sum(run.has(evidence.score) for run in evidence.of(arm)) for arm in arms)
-    pending = sum(max(0, planned - runs) for runs in ended.values())
-    return {"planned": planned, "pending": pending, "failed": (first, second)}
+    ended = {
+        arm: Counter(_group(r) for r in evidence.of_records(arm) if r.identity.phase == "confirm" and r.look == 1) for arm in arms
+    }
+    scored = {arm: Counter(_group(run.record) for run in evidence.of(arm) if run.has(evidence.score)) for arm in arms}
+    first, second = (ended[arm].total() - scored[arm].total() for arm in arms)
+    pending = sum(max(0, planned - runs.total()) for runs in ended.values())
+    lost = [f"{arm} {_group_words(evidence, group)}" for arm in arms for group in sorted(ended[arm]) if not scored[arm][group]]
+    return {"planned": planned, "pending": pending, "failed": (first, second), "lost": tuple(lost)}
+
+
+def _group(record: TrialRecord) -> tuple[int, str]:
+    """What runs have in common but for their seed: search and split."""
+    return record.identity.search, record.identity.split
+
+
+def _group_words(evidence: Evidence, group: tuple[int, str]) -> str:
+    search, split = group
+    searched = f" of search {search + 1}" if evidence.searches > max(len(evidence.header.splits), 1) else ""
+    return f"on {split}{searched}"
 
 
 def _speakers_of_one_class(evidence: Evidence) -> tuple[str, ...]:

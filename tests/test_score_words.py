@@ -195,6 +195,22 @@ def test_why_runs_failed_is_said(tmp_path: Path, lost: int, said: str) -> None:
     assert not any("gave no score" in words for words in results.questions[0].contrast.caveats)  # said already
 
 
+def test_a_lost_fold_forbids_a_verdict(tmp_path: Path) -> None:
+    """A fifth of an arm's runs, no more than may fail here and there; but its speakers are in no number of the answer."""
+    folds = tuple(f"speaker-s0-fold{k}of5" for k in range(5))
+    fake_study(tmp_path, 4, 5, 3, 0.2, searches=5, splits=folds, questions=("emotion",), confirm=ARMS)
+    assert load_results(tmp_path).questions[0].contrast.verdict == "helps"
+    lost = sorted((tmp_path / "records/emotion.control").glob(f"confirm-*/{folds[1]}-seed*.json"))
+    verdicts = []
+    for path in lost:
+        record = replace(read_record(path), state="FAILED", reason="x", value=None, predictions=None, pairs=None)
+        path.write_text(record_text(record))
+        found = load_results(tmp_path).questions[0].contrast
+        verdicts.append(found.verdict)
+    assert verdicts == ["helps", *["no verdict"] * 3]  # with two seeds left in one fold there is no interval, with none there was
+    assert found.reason.startswith(f"no run of emotion.control on {folds[1]} gave a score: ")
+
+
 def test_where_nothing_varies_nothing_is_said_of_an_interval(tmp_path: Path) -> None:
     """Nor does a bootstrap of differences that are all 0 stand there as [0.0, 0.0]."""
     fake_study(tmp_path, 5, 12, 3, questions=("emotion",), confirm=ARMS)
