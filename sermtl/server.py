@@ -11,6 +11,7 @@ import signal
 import sys
 from multiprocessing import forkserver
 from pathlib import Path
+from types import TracebackType
 
 from sermtl.workers import LEFT_TO_PARENT
 
@@ -29,5 +30,12 @@ def _let_be_ended() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, LEFT_TO_PARENT - {signal.SIGINT})
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A parent that was interrupted or killed as it asked for a worker leaves half a request: no mistake to be told."""
+    if not issubclass(kind, EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _tell
 atexit.register(_take_socket_away)
 os.register_at_fork(after_in_child=_let_be_ended)

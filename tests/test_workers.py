@@ -81,7 +81,8 @@ def test_interrupted_at_any_moment_it_says_one_line(manifest: Path, tmp_path: Pa
         with contextlib.suppress(ProcessLookupError):
             os.killpg(parent.pid, signal.SIGKILL)
     if parent.returncode:  # on a slow machine it may have ended before
-        assert parent.returncode == 130
+        # a Python that made a dataclass just then ends of the signal itself, after all has been told; to a shell that is 130 too
+        assert parent.returncode in (130, -signal.SIGINT)
         assert len(said.read_text().splitlines()) == 1
         assert subprocess.run(command(manifest, output), capture_output=True, timeout=120).returncode == 0
     assert len(Corpus.open(output)) == CLIPS
@@ -149,3 +150,21 @@ def test_little_is_imported_before_an_interrupt_is_one_line() -> None:
     imported = subprocess.run([sys.executable, "-c", tell], capture_output=True, text=True, check=True).stdout.split()
     assert "sermtl.errors" in imported
     assert not {"multiprocessing", "tempfile", "numpy"} & set(imported)
+
+
+HALF_A_REQUEST = """
+import os, socket
+from multiprocessing import forkserver
+from sermtl.workers import processes
+processes()
+for end in forkserver.connect_to_new_process([]):
+    os.close(end)
+with socket.socket(socket.AF_UNIX) as client:
+    client.connect(forkserver._forkserver._forkserver_address)
+"""
+
+
+@linux
+def test_a_parent_that_goes_as_it_asks_for_a_worker_leaves_no_traceback() -> None:
+    ended = subprocess.run([sys.executable, "-c", HALF_A_REQUEST], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
