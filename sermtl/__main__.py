@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 
 from sermtl.errors import ConfigError, did_you_mean, run_command
-from sermtl.workers import start_early
 
 COMMANDS = {"prepare": "sermtl.prepare", "inspect": "sermtl.inspect", "train": "sermtl.alone", "predict": "sermtl.predict"}
 
@@ -24,6 +23,8 @@ def main(argv: list[str]) -> int:
     if argv[0] not in COMMANDS:
         raise ConfigError(f"{argv[0]!r} is not a command{did_you_mean(argv[0], list(COMMANDS))}")
     if argv[0] == "prepare" and not {"-h", "--help"} & set(argv):
+        from sermtl.workers import start_early  # not above, where Ctrl-C still shows a traceback
+
         start_early()  # its workers' imports then take no longer than its own
     command: Callable[[list[str]], int] = importlib.import_module(COMMANDS[argv[0]]).main
     return command(argv[1:])

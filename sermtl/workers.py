@@ -13,13 +13,15 @@ import sys
 from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 
-PRELOADED = ("sermtl.decoding", "soundfile")
+PRELOADED = ("sermtl.server", "sermtl.decoding", "soundfile")
 """Modules that the server imports; by name, since who starts it early has not imported them."""
 ALONE = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
 """A process that forks should have no other threads; and there is a worker on every core."""
+LEFT_TO_PARENT = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+"""Signals to all processes of a terminal or service: the server ends after its parent, to take away what that leaves."""
 
 
 def start_early() -> None:
@@ -47,9 +49,9 @@ def processes() -> multiprocessing.context.BaseContext:
 
 @contextlib.contextmanager
 def _calm() -> Iterator[None]:
-    """What is started within has one thread, and leaves Ctrl-C to its parent from its first moment on."""
+    """What is started within has one thread, and leaves Ctrl-C and its like to its parent from its first moment on."""
     before = {name: os.environ.get(name) for name in ALONE}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_TO_PARENT)
     os.environ.update(ALONE)
     try:
         yield
