@@ -12,7 +12,7 @@ from sermtl.about import DEMOGRAPHICS
 from sermtl.config import RunConfig, make_config, split_by
 from sermtl.corpus import Corpus, Split
 from sermtl.errors import ConfigError, SplitError, one_line
-from sermtl.splits import make_split
+from sermtl.splits import clips_of_parts, make_split
 
 MOST_DRAWS = 100  # shown at once
 MOST_LINES = 20  # of emotions that a part lacks
@@ -49,7 +49,7 @@ def print_splits(console: Console, corpus: Corpus, configs: Sequence[RunConfig])
                 console.print(f"\nno split: {error}")
             refused.add(str(error))
             continue
-        first = shown.setdefault(tuple(corpus.part(split, part).tobytes() for part in ("train", "dev")), split.id)
+        first = shown.setdefault(clips_of_parts(corpus, split), split.id)
         if first == split.id:
             _print_split(console, corpus, config, split)
         else:

@@ -23,6 +23,11 @@ __all__ = ["Split", "make_split"]
 SPLIT_KNOBS = ("split", "split_seed", "folds", "fold", "test_fraction", "dev_fraction")  # of RunConfig: all that a split depends on
 
 
+def clips_of_parts(corpus: Corpus, split: Split) -> tuple[bytes, ...]:
+    """What tells a split from another: which clips train and dev hold, and so test. Of few speakers two seeds may draw the same."""
+    return tuple(corpus.part(split, part).tobytes() for part in ("train", "dev"))
+
+
 def make_split(corpus: Corpus, config: RunConfig) -> Split:
     """The split that `config` asks for (split, split_seed, folds, fold, test_fraction, dev_fraction), checked for overlap.
 

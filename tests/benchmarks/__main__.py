@@ -81,9 +81,7 @@ def spread_words(found: dict[str, Any]) -> str:
     """Each figure's least and greatest."""
     if found.get("repeats", 1) == 1:
         return "one run"
-    ends = {
-        name: [f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" for value in pair] for name, pair in found["spread"].items()
-    }
+    ends = {name: [_short(value) for value in pair] for name, pair in found["spread"].items()}
     told = ", ".join(f"{name} {low}" if low == high else f"{name} {low}–{high}" for name, (low, high) in ends.items())
     return f"{found['repeats']} runs: {told}" if told else ""
 
