@@ -114,5 +114,6 @@ def check_labelled(tasks: Sequence[Task], indices: NDArray[np.int64], split: str
     for task in tasks:
         if len(classes := set(task.labels[indices].tolist()) - {-1}) < 2:
             raise SplitError(
-                f"the training part of split {split!r} has {len(classes)} class(es) of {task.name!r}; a task needs at least 2"
+                f"the training part of split {split!r} has {len(classes)} class(es) of {task.name!r}; a task needs at least 2: "
+                "choose another split, or leave the task out"
             )
